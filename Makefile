@@ -1,0 +1,52 @@
+# One environment for everything, built from the constraints on first use; `make help` lists the targets.
+AIRFLOW := 3.3
+CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/stamp-$(AIRFLOW)
+PYTEST := $(BIN)/python -m pytest --durations=15 --durations-min=1
+# A pyenv shim answers `command -v` for versions that are not active, so each candidate is run.
+PYTHON = $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell $(p) -c \
+  'import sys, venv, ensurepip; print("$(p)" if sys.version_info >= (3, 11) else "")' 2>/dev/null)))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-unit test-system test-system-again lint format clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
+
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
+	@echo "Building $(VENV) with $(PYTHON): two minutes or so, the first time"
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[cli,dev]'
+	@touch $@
+
+demo: $(STAMP)  ## run the stories on a real Airflow and the sandbox; KEEP=1 leaves the UI up
+	$(BIN)/python -m demo $(if $(KEEP),--keep)
+
+test: lint test-unit test-system  ## everything CI runs
+
+test-unit: $(STAMP)  ## unit tests against the sandbox
+	$(PYTEST) -n 4 tests/unit
+
+test-system: $(STAMP)  ## system tests on a real Airflow; RUNCTL_TEST_DB=postgresql+psycopg2://... instead of SQLite
+	$(PYTEST) tests/system
+
+test-system-again: $(STAMP)  ## the system tests that failed in the last run, once more
+	$(PYTEST) --last-failed --last-failed-no-failures none tests/system
+
+lint: $(STAMP)  ## ruff, mypy strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(STAMP)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and all caches
+	rm -rf $(VENV) dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

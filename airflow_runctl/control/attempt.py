@@ -1,0 +1,323 @@
+"""One task attempt and its run: starts it, records it, stops it, on the worker.
+
+Whatever goes wrong between start and end, the run is stopped, left to a further try that is coming, or
+named in the error as possibly alive. The operators are thin around this class.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, NoReturn, TypeVar
+
+from airflow_runctl.compat import AirflowFailException, AirflowTaskTimeout, mask_secret
+from airflow_runctl.control.ledger import Ledger
+from airflow_runctl.control.seal import Handle
+from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, stop
+from airflow_runctl.exceptions import (
+    BadAnswer,
+    LoginRefused,
+    NotFound,
+    RateLimited,
+    RunctlError,
+    RunStopped,
+    StartRefused,
+    StartUncertain,
+    TransportError,
+    VendorError,
+)
+from airflow_runctl.hooks.base import Access
+from airflow_runctl.runs import HANDLE_KEY, SECRET_IDS, ExternalRun, Owner, RunState, RunStatus, StopReason, StopResult
+from airflow_runctl.transport.retry import Patience
+from airflow_runctl.vendors.base import Flow, Started, StartPlan
+
+T = TypeVar("T")
+
+KILL_SECONDS: Final = 2.5
+"""All that a kill may take: Airflow sends SIGKILL 5 s after SIGTERM, whatever the process is doing."""
+
+NAP: Final = 0.5
+"""Longest sleep in one piece, so that a kill is noticed soon."""
+
+SURE: Final = (StartRefused, LoginRefused, NotFound, RateLimited)
+"""Answers to a start that surely mean that no run was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a task wants for its run.
+
+    :param owner: this attempt, and who has to end the run.
+    :param on_retry: what a further try does with a run that was left alive.
+    :param stop_on_kill: stop the run when the task is killed.
+    :param stop_timeout: seconds in which a stop has to be confirmed.
+    """
+
+    owner: Owner
+    on_retry: str
+    stop_on_kill: bool
+    stop_timeout: float
+
+
+class Attempt:
+    """One task attempt on the worker, and the run that it is responsible for.
+
+    :param access: the connection; read before anything is started, since a signal handler must not ask Airflow.
+    :param ledger: the records of the attempt.
+    :param terms: what the task wants for its run.
+    :param log: the task's log.
+    """
+
+    def __init__(self, access: Access, ledger: Ledger, terms: Terms, log: Any) -> None:
+        self.access = access
+        self.ledger = ledger
+        self.terms = terms
+        self.log = log
+        self.run: ExternalRun | None = None
+        """The run that has to be ended; ``None`` once it is over, or is another's to end."""
+        self.handle: Handle = {}
+        self.killed = False
+        """True once the task is being killed, and its run is to be stopped for that."""
+        self._told_to_end = False
+        self._kill_said = "no run is known yet"
+        self._started: Started | None = None
+
+    # -- start -------------------------------------------------------------------------------------------
+
+    def start(self, plan: StartPlan, not_after: datetime | None) -> ExternalRun:
+        """Write ahead, send the start once, record the run before anything else.
+
+        :param not_after: start nothing from then on.
+        :raises StartUncertain: if a run may have been made, and a further try can look for it.
+        :raises AirflowFailException: if a run may have been made, and no further try could tell.
+        """
+        search = self.drive(plan.prepare())
+        began = datetime.now(UTC)
+        if not_after is not None and began >= not_after:
+            raise AirflowTaskTimeout("execution_timeout passed before the run was started; nothing was started")
+        self._refuse_if_killed()
+        self.ledger.starting(search, self.terms.owner)
+        try:
+            self._refuse_if_killed()
+            started = self.drive(plan.start(search))
+        except (*SURE, RunStopped):
+            self.ledger.nothing_started()
+            raise
+        except TransportError as error:
+            if error.sent:
+                self._fail_uncertain(error)
+            self.ledger.nothing_started()
+            raise
+        except (StartUncertain, VendorError, BadAnswer) as error:
+            self._fail_uncertain(error)
+        self._started = started
+        run = self.run_of(started, began, self.ledger.fingerprint)
+        self.adopt(run)
+        self._obey_what_came_meanwhile(run)
+        return run
+
+    def _refuse_if_killed(self) -> None:
+        if self._told_to_end:
+            raise RunStopped("The task was killed before its run was started; nothing was started.")
+
+    def run_of(self, started: Started, began: datetime, fingerprint: str) -> ExternalRun:
+        """Return the run that a start, or a search for it, gave."""
+        vendor = self.access.vendor
+        return ExternalRun(
+            vendor=vendor.name,
+            conn_id=self.access.conn_id,
+            run_id=started.run_id,
+            url=vendor.run_url(self.access.endpoint.base_url, started),
+            started_at=began,
+            ids=started.ids,
+            owner=self.terms.owner,
+            fingerprint=fingerprint,
+        )
+
+    def _fail_uncertain(self, error: RunctlError) -> NoReturn:
+        """A further try looks for the run by the search keys; where it could not, it must not come."""
+        text = str(error)
+        if not isinstance(error, StartUncertain):
+            text = (
+                f"{self.access.vendor.label} was told to start a run. {text} It may be alive; it is not started again."
+            )
+        if getattr(error, "candidates", ()) or not self.ledger.survives_retries:
+            raise AirflowFailException(text) from error
+        raise StartUncertain(text) from error
+
+    def adopt(self, run: ExternalRun) -> None:
+        """Make ``run`` this attempt's own: from here on a kill reaches it. Record it, or stop it."""
+        self.run = run
+        if self.killed:
+            self._kill_now(run)
+        try:
+            self.handle = self.ledger.started(run)
+        except BaseException as error:
+            self.stop_after(error, StopReason.ERROR)
+            raise
+        for secret in _secrets_of(run):
+            mask_secret(secret)
+        where = f" {run.url}" if run.url else ""
+        self.log.info("Following %s run %s%s", self.access.vendor.label, run.run_id, where)
+
+    def _obey_what_came_meanwhile(self, run: ExternalRun) -> None:
+        """Carry out a stop that was asked for while the start was in flight."""
+        note = self.ledger.noted_stop(run)
+        if note is not None and note.reason.is_final:
+            result = self.stop(note.reason, note.text)
+            if result.is_over:
+                self.close(result.status)
+            raise AirflowFailException(note.about(run))
+        if self.killed:
+            raise RunStopped(f"The task was killed while run {run.run_id} was starting; the run was told to stop.")
+
+    def release(self) -> dict[str, Any]:
+        """Leave the run to its owner, the Dag run or nobody; return what the task returns."""
+        run = self._own()
+        self.ledger.released(self.handle)
+        self.run = None
+        word = self._started.vendor_state if self._started else ""
+        state = self.access.vendor.state_of(word) if word else RunState.RUNNING
+        shown = self._started.shown if self._started else None
+        return self.result(run, RunStatus(state, word, result=dict(shown) if shown else None))
+
+    # -- end ---------------------------------------------------------------------------------------------
+
+    def close(self, status: RunStatus | None, note: StopNote | None = None) -> None:
+        """Record that the run is over; nothing has to stop it any more.
+
+        A record that cannot be written changes nothing of how the task ends: whoever finds the handle later
+        looks before it acts.
+        """
+        run = self._own()
+        self.run = None
+        try:
+            self.ledger.over(run, status, note or self.ledger.noted_stop(run))
+        except Exception:
+            self.log.warning("Could not record the end of run %s", run.run_id, exc_info=True)
+
+    def result(self, run: ExternalRun, status: RunStatus) -> dict[str, Any]:
+        """Return what a start operator returns."""
+        return {
+            "run_id": run.run_id,
+            "state": status.state.value,
+            "vendor_state": status.vendor_state,
+            "url": run.url,
+            "result": status.result,
+            HANDLE_KEY: dict(self.handle),
+        }
+
+    def stop(self, reason: StopReason, text: str | None = None) -> StopResult:
+        """Stop the run and wait for the confirmation.
+
+        :raises RunctlError: if it could not be stopped.
+        """
+        run = self._own()
+        flow = stop(self.access.vendor, run, StopNote(reason, "worker", text), timeout=self.terms.stop_timeout)
+        result = self.drive(flow, STOP_PATIENCE)
+        self.log.info("Run %s: %s in %.1f s (%s)", run.run_id, result.outcome.value, result.seconds, reason.value)
+        return result
+
+    def final_stop(self) -> StopNote | None:
+        """Return the recorded stop of the run if no retry may start it again: somebody wanted it to end."""
+        try:
+            note = self.ledger.noted_stop(self._own())
+        except Exception:
+            self.log.warning("Could not read whether the run was told to stop", exc_info=True)
+            return None
+        return note if note is not None and note.reason.is_final else None
+
+    def stop_after(self, error: BaseException, reason: StopReason, text: str | None = None) -> None:
+        """Stop the run because of ``error``, which stays the one that is shown."""
+        run = self._own()
+        name = f"{self.access.vendor.label} run {run.run_id}"
+        where = f" {run.url}" if run.url else ""
+        try:
+            result = self.stop(reason, text)
+            if result.is_over:
+                self.close(result.status)
+                return
+            what = f"{name} was told to stop, unconfirmed: it may be alive.{where}"
+        except Exception as second:
+            what = f"{name} could not be stopped and may be alive.{where} {second}"
+        self.run = None
+        error.add_note(what)
+        self.log.error("%s", what)
+        try:
+            self.ledger.started(run)
+        except Exception:
+            self.log.warning("Its handle could not be stored for whoever comes next", exc_info=True)
+
+    # -- kill --------------------------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """Stop the run because the task is being killed; called inside a signal handler.
+
+        Nothing here talks to Airflow, and the request goes out on a fresh session before anything is logged.
+        While a start is in flight it only leaves a mark; the start then stops its run as soon as it knows it.
+        """
+        self._told_to_end = True
+        if not self.terms.stop_on_kill:
+            return
+        self.killed = True
+        if self.run is not None:
+            self._kill_now(self.run)
+
+    def _kill_now(self, run: ExternalRun) -> None:
+        note = StopNote(StopReason.KILLED, "worker")
+        patience = Patience(total=KILL_SECONDS, until=time.time() + KILL_SECONDS)
+        flow = stop(self.access.vendor, run, note, timeout=KILL_SECONDS, look_first=False)
+        try:
+            result = self.access.drive(flow, patience)
+        except RunctlError as error:
+            # The watch, if it lives on, looks again and says what became of the run.
+            self._kill_said = f"the stop was sent, its outcome is unknown ({error})"
+        else:
+            self._kill_said = f"{result.outcome.value} in {result.seconds:.1f} s"
+
+    # -- driving -----------------------------------------------------------------------------------------
+
+    def drive(self, flow: Flow[T], patience: Patience | None = None) -> T:
+        """Run a flow; a kill shortens its waits, and what it tells is logged and recorded."""
+        return self.access.drive(flow, patience, sleep=self.sleep, listener=self._heard)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep in naps, less when the task was killed: what is left of its time is short."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            was_killed = self.killed
+            time.sleep(min(NAP, left))
+            if self.killed and not was_killed:
+                self._after_kill()
+                return
+
+    def _after_kill(self) -> None:
+        """Record and log the kill, once out of the signal handler."""
+        try:
+            self.ledger.killed()
+        except Exception:
+            self.log.warning("Could not record the kill", exc_info=True)
+        self.log.info("Killed: %s", self._kill_said)
+
+    def _heard(self, what: object) -> None:
+        """Log a change of state; record a stop."""
+        if isinstance(what, RunStatus):
+            self.log.info("%s (%s)", what.vendor_state, what.state.value)
+        elif isinstance(what, Exception):
+            self.log.debug("A bad poll: %s", what)
+        elif isinstance(what, StopNote) and self.run is not None and not self.killed:
+            try:
+                self.ledger.note(self.run, None, what)
+            except Exception:
+                self.log.warning("Could not record the stop", exc_info=True)
+
+    def _own(self) -> ExternalRun:
+        assert self.run is not None, "the attempt has a run to end"
+        return self.run
+
+
+def _secrets_of(run: ExternalRun) -> Sequence[str]:
+    """Return those of the run's ids that are credentials."""
+    return [value for name, value in run.ids.items() if name in SECRET_IDS]

@@ -1,0 +1,201 @@
+"""Stops a run, and knows that it is stopped: record the intent, ask, confirm by looking, record the outcome.
+
+There is one way to stop a run. An operator's stop, an ``on_kill``, a limit, a deadline's callback and the
+command line all enter here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from airflow_runctl.exceptions import (
+    BadAnswer,
+    CannotStop,
+    LoginRefused,
+    NotFound,
+    RunctlError,
+    TransportError,
+    VendorError,
+)
+from airflow_runctl.runs import ExternalRun, RunState, RunStatus, StopOutcome, StopReason, StopResult
+from airflow_runctl.transport.retry import Patience
+from airflow_runctl.vendors.base import Flow, Pause, Tell, Vendor
+
+STOP_TIMEOUT: Final = 60.0
+"""Seconds in which a stop has to be confirmed by default."""
+
+LOOK_EVERY: Final = 1.0
+LONGEST_LOOK: Final = 5.0
+
+STOP_PATIENCE: Final = Patience(total=5.0, answer=10.0)
+"""For one request of a stop: short, since the flow itself asks and looks again until its time is up."""
+
+READABLE_AFTER: Final = 30.0
+"""Seconds after a start in which "not found" may only mean "not readable yet"."""
+
+PROBLEMS: Final = (TransportError, BadAnswer, VendorError)
+
+
+@dataclass(frozen=True, slots=True)
+class StopNote:
+    """What is recorded of a stop: first the intent, then, with an outcome, the end.
+
+    :param reason: why.
+    :param by: which process asks.
+    :param text: what the user gave as the reason, if anything.
+    :param asked_at: when, ISO 8601.
+    :param outcome: what it came to; ``None`` while it is only meant.
+    :param seconds: how long it took.
+    """
+
+    reason: StopReason
+    by: str
+    text: str | None = None
+    asked_at: str = ""
+    outcome: StopOutcome | None = None
+    seconds: float | None = None
+
+    def about(self, run: ExternalRun) -> str:
+        """Return the sentence that says how ``run`` was stopped."""
+        text = f" ({self.text})" if self.text else ""
+        return f"Run {run.run_id} was stopped: {self.reason.value}{text}, by {self.by}."
+
+    def out(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return {
+            "reason": self.reason.value,
+            "by": self.by,
+            "text": self.text,
+            "asked_at": self.asked_at,
+            "outcome": self.outcome and self.outcome.value,
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def read(cls, value: Any) -> StopNote | None:
+        """Return the note in plain JSON, or ``None`` if there is none that makes sense."""
+        if not isinstance(value, Mapping):
+            return None
+        try:
+            return cls(
+                StopReason(value["reason"]),
+                str(value["by"]),
+                value.get("text"),
+                str(value.get("asked_at")),
+                StopOutcome(value["outcome"]) if value.get("outcome") else None,
+                value.get("seconds"),
+            )
+        except (KeyError, ValueError):
+            return None
+
+
+def stop(
+    vendor: Vendor,
+    run: ExternalRun,
+    note: StopNote,
+    *,
+    timeout: float = STOP_TIMEOUT,
+    look_first: bool = True,
+) -> Flow[StopResult]:
+    """Stop ``run``.
+
+    :param note: why, and by whom; told before anything is asked, and again with the outcome.
+    :param timeout: seconds in which the stop has to be confirmed; 0 asks and does not wait.
+    :param look_first: look before asking, and leave a run alone that is over. A kill has no time for it.
+    :returns: the outcome; ``REQUESTED`` if the run was not seen to end in time.
+    :raises CannotStop: if the vendor takes no stop of this run; the run may be alive.
+    :raises NotFound: if the vendor does not know a run that was named by a user.
+    """
+    began = time.time()
+    note = replace(note, asked_at=datetime.now(UTC).isoformat(timespec="milliseconds"))
+    if look_first:
+        status = yield from _look(vendor, run)
+        if status is not None and status.state.is_terminal:
+            return (yield from _ended(run, note, StopOutcome.ALREADY_FINISHED, status, began))
+    yield Tell(note)
+    outcome, status = yield from _ask_and_confirm(vendor, run, began + timeout)
+    return (yield from _ended(run, note, outcome, status, began))
+
+
+def _ended(
+    run: ExternalRun, note: StopNote, outcome: StopOutcome, status: RunStatus | None, began: float
+) -> Flow[StopResult]:
+    result = StopResult(outcome, status, round(time.time() - began, 3))
+    yield Tell(replace(note, outcome=outcome, seconds=result.seconds))
+    return result
+
+
+def _ask_and_confirm(vendor: Vendor, run: ExternalRun, until: float) -> Flow[tuple[StopOutcome, RunStatus | None]]:
+    """Ask until the vendor accepts, then look until the run is over or the time is up."""
+    refused: RunctlError | None = None
+    status: RunStatus | None = None
+    wait = LOOK_EVERY
+    while True:
+        try:
+            status = (yield from vendor.ask_stop(run)).status
+            break
+        except PROBLEMS as error:
+            refused = error
+        status = yield from _look(vendor, run)
+        if (status is not None and status.state.is_terminal) or _is_gone(run, refused, status):
+            return StopOutcome.ALREADY_FINISHED, status
+        if isinstance(refused, LoginRefused) or time.time() + wait > until:
+            raise _not_taken(vendor, run, refused)
+        yield Pause(wait)
+        wait = min(wait * 1.5, LONGEST_LOOK)
+    return (yield from _confirm(vendor, run, status, until))
+
+
+def _confirm(
+    vendor: Vendor, run: ExternalRun, status: RunStatus | None, until: float
+) -> Flow[tuple[StopOutcome, RunStatus | None]]:
+    """Look until a run that was told to stop is over, or the time is up."""
+    wait = LOOK_EVERY
+    while True:
+        if status is None:
+            status = yield from _look(vendor, run)
+        if status is not None and status.state.is_terminal:
+            return _outcome(vendor, status), status
+        if not vendor.can_look(run) or time.time() + wait > until:
+            return StopOutcome.REQUESTED, status
+        yield Pause(wait)
+        status = None
+        wait = min(wait * 1.5, LONGEST_LOOK)
+
+
+def _not_taken(vendor: Vendor, run: ExternalRun, refused: RunctlError) -> RunctlError:
+    if isinstance(refused, NotFound):
+        return refused
+    where = f" ({run.url})" if run.url else ""
+    return CannotStop(
+        f"{vendor.label} did not take the stop of run {run.run_id!r}{where}; the run may be alive. {refused}"
+    )
+
+
+def _look(vendor: Vendor, run: ExternalRun) -> Flow[RunStatus | None]:
+    """Look at the run, if that is possible; a look that fails must not keep anybody from asking."""
+    if not vendor.can_look(run):
+        return None
+    try:
+        return (yield from vendor.status(run))
+    except PROBLEMS:
+        return None
+
+
+def _outcome(vendor: Vendor, status: RunStatus) -> StopOutcome:
+    """Tell a run that we stopped from one that got to its end first."""
+    stopped = {RunState.STOPPED, RunState.FAILED} if vendor.failed_may_mean_stopped else {RunState.STOPPED}
+    return StopOutcome.STOPPED if status.state in stopped else StopOutcome.ALREADY_FINISHED
+
+
+def _is_gone(run: ExternalRun, refused: RunctlError | None, status: RunStatus | None) -> bool:
+    """Return True if the vendor does not know one of our runs any more.
+
+    Of an id that a user typed it is an error, and shortly after a start it proves nothing.
+    """
+    ours_and_readable = run.owner is not None and time.time() - run.started_at.timestamp() > READABLE_AFTER
+    return status is None and isinstance(refused, NotFound) and ours_and_readable

@@ -1,0 +1,134 @@
+"""What an attempt does with the run that an earlier one left: go on with it, or end it before starting anew."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+from airflow_runctl.compat import AirflowFailException
+from airflow_runctl.control.attempt import Attempt
+from airflow_runctl.control.ledger import LISTED_AFTER, LIVE, OVER, RELEASED, STARTING, Leftover
+from airflow_runctl.control.seal import open_handle
+from airflow_runctl.exceptions import HandleError, RunctlError
+from airflow_runctl.runs import ExternalRun, Ownership, RunState, RunStatus, StopReason
+
+CLEAR_SECONDS: Final = 20.0
+"""In which the stop of a cleared attempt's run shows, if one was sent."""
+
+ENDING: Final = frozenset({RunState.STOPPING, RunState.STOPPED, RunState.FAILED})
+
+
+def take_over(attempt: Attempt) -> ExternalRun | None:
+    """Return the run of an earlier attempt that this one goes on with, or ``None`` to start anew.
+
+    In the second case whatever was left is over: a run is never started beside a live one.
+
+    :raises AirflowFailException: if what was left cannot be told apart, or not be opened.
+    :raises RunctlError: if it was not seen to end in time.
+    """
+    left = attempt.ledger.left_by_earlier_attempt()
+    if left is None or left.phase == OVER:
+        return None
+    run = _search_for(attempt, left) if left.phase == STARTING else _opened(attempt, left)
+    if run is None or _is_left_to_itself(left, run):
+        return None
+    run = replace(run, owner=attempt.terms.owner)
+    # Ours before anything is asked: should the vendor not answer now, the run is stopped or handed on.
+    # After a clear it is not recorded as followed at once: the stop that the clear sends must still reach it.
+    attempt.run = run
+    if left.was_cleared:
+        attempt.ledger.left_behind(run, left.try_number)
+    else:
+        attempt.adopt(run)
+    status = _status(attempt, run, left)
+    attempt.log.info("Attempt %d left run %s (%s) behind", left.try_number, run.run_id, status.vendor_state)
+    if status.state is RunState.STOPPED and left.phase == LIVE and not left.was_cleared:
+        attempt.close(status)
+        raise AirflowFailException(
+            f"Run {run.run_id} of an earlier attempt was stopped while nobody watched it, by a deadline or a "
+            "person. A retry does not start it again; clear the task to do so."
+        )
+    if not _goes_on_with(attempt, left, run, status):
+        _end(attempt, run, status)
+        return None
+    if left.was_cleared:
+        attempt.adopt(run)
+    if status.state is RunState.SUSPENDED:
+        attempt.drive(attempt.access.vendor.ask_resume(run))
+        attempt.log.info("Resumed run %s", run.run_id)
+    return run
+
+
+def _is_left_to_itself(left: Leftover, run: ExternalRun) -> bool:
+    """Return True for a run that was started with ``leave_running=True`` by a task that was cleared since."""
+    nobodys = run.owner is not None and run.owner.ownership is Ownership.NOBODY
+    return nobodys and left.phase == RELEASED and left.was_cleared
+
+
+def _search_for(attempt: Attempt, left: Leftover) -> ExternalRun | None:
+    """Look for the run of a start whose answer was never recorded."""
+    vendor = attempt.access.vendor
+    found = attempt.drive(vendor.find(left.search))
+    # What was started a moment ago need not be listed yet.
+    while not found and time.time() < left.at + LISTED_AFTER:
+        attempt.sleep(2.0)
+        found = attempt.drive(vendor.find(left.search))
+    if not found:
+        attempt.log.info("Attempt %d began a start, of which no run came up", left.try_number)
+        return None
+    if len(found) > 1:
+        names = ", ".join(started.run_id for started in found)
+        raise AirflowFailException(
+            "An earlier attempt began to start a run and was lost before it could record it. Since then several "
+            f"came up, and nothing tells which is its own: {names}. They may be alive; none was stopped, and none "
+            f"started. End them at {vendor.label}, then clear the task."
+        )
+    return attempt.run_of(found[0], datetime.now(UTC), left.fingerprint)
+
+
+def _opened(attempt: Attempt, left: Leftover) -> ExternalRun:
+    try:
+        return open_handle(left.handle or {}, attempt.access, found_at=attempt.ledger.where)
+    except HandleError as error:
+        raise AirflowFailException(f"An earlier attempt left a run. {error} Nothing was started.") from error
+
+
+def _status(attempt: Attempt, run: ExternalRun, left: Leftover) -> RunStatus:
+    """Look at the run that was left; after a clear, once its stop had time to show.
+
+    A clear stops the run, through the trigger a few seconds later. No stop comes if no triggerer was alive:
+    then the run goes on, and ``on_retry`` says what to do with it.
+    """
+    waits = left.was_cleared and attempt.terms.stop_on_kill
+    until = time.monotonic() + (CLEAR_SECONDS if waits else 0.0)
+    while True:
+        status = attempt.drive(attempt.access.vendor.status(run))
+        if status.state in ENDING or status.state.is_terminal or time.monotonic() >= until:
+            return status
+        attempt.sleep(1.0)
+
+
+def _goes_on_with(attempt: Attempt, left: Leftover, run: ExternalRun, status: RunStatus) -> bool:
+    """Return True if the run that was left is the one that this attempt would start, and can go on."""
+    another = run.fingerprint != attempt.ledger.fingerprint
+    # A task that had succeeded and is cleared starts anew; one whose success was lost on the way does not.
+    succeeded = left.phase == RELEASED and left.was_cleared
+    if succeeded or another or attempt.terms.on_retry == "restart":
+        return False
+    if status.state is RunState.SUSPENDED:
+        return attempt.terms.on_retry == "resume"
+    return status.state not in ENDING
+
+
+def _end(attempt: Attempt, run: ExternalRun, status: RunStatus) -> None:
+    """See to it that the run of an earlier attempt is over before another one is started."""
+    if not status.state.is_terminal:
+        attempt.log.info("Ending run %s, which an earlier attempt left", run.run_id)
+        if not attempt.stop(StopReason.LEFTOVER).is_over:
+            raise RunctlError(
+                f"Run {run.run_id} of an earlier attempt was told to stop, and was not seen to be over within "
+                f"{attempt.terms.stop_timeout:.0f} s. No second run was started beside it."
+            )
+    attempt.close(status)

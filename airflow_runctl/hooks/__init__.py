@@ -1,0 +1,1 @@
+"""From an Airflow connection to a vendor: the only layer that knows what a connection is."""

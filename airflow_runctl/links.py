@@ -1,0 +1,26 @@
+"""The button on a task that opens its run at the vendor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_runctl.compat import BaseOperatorLink, XCom
+from airflow_runctl.runs import LINK_KEY
+
+
+class ExternalRunLink(BaseOperatorLink):
+    """Opens the page of the run at its vendor. There is no button where the vendor has no such page.
+
+    The address is stored as soon as the run is known (:func:`~airflow_runctl.control.ledger.keep_link`), so the
+    button is there while the task runs and after it was killed.
+    """
+
+    name = "External run"
+    xcom_key = LINK_KEY
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """Return the address that was stored, or an empty text.
+
+        Airflow 3 asks when the task's process ends, and stores the answer over what is there.
+        """
+        return str(XCom.get_value(key=LINK_KEY, ti_key=ti_key) or "")

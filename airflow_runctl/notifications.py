@@ -1,0 +1,149 @@
+"""``StopRunsNotifier``: stops the live runs of a Dag run when a deadline passes or something fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_runctl.compat import (
+    BaseNotifier,
+    BlockingChannel,
+    Channel,
+    TriggererChannel,
+    dag_file_seconds,
+    in_dag_processor,
+)
+from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
+from airflow_runctl.control.stop_all import DagRunStop, Report, failures
+from airflow_runctl.exceptions import RunctlError
+from airflow_runctl.runs import StopReason
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+START_PATIENCE: Final = 600.0
+"""Seconds for which a start in flight is waited for in the triggerer; then the task stops its run itself."""
+
+WORKER_PATIENCE: Final = 30.0
+
+DAG_PROCESSOR_MARGIN: Final = 10.0
+"""Seconds that a callback in the Dag processor leaves of ``dag_file_processor_timeout``."""
+
+
+class StopRunsNotifier(BaseNotifier):
+    """Stops every live run that is recorded in the Dag run, all at once.
+
+    Give it to a deadline as ``DeadlineAlert(callback=AsyncCallback(StopRunsNotifier, kwargs={...}))``, or to a
+    task or Dag as ``on_failure_callback=StopRunsNotifier()``, to a Dag also as ``on_success_callback``. Wherever
+    it is called it acts on the whole Dag run; ``task_ids`` narrows it.
+
+    A run that is stopped by it is not started again by a retry. A task that is starting a run at that moment
+    is waited for. Runs started with ``leave_running=True`` are left alone.
+
+    :param task_ids: only the runs of these tasks; of all by default. (templated)
+    :param stop_reason: a text for the logs and the audit record. (templated)
+    :param wait_for_stop: wait until each run is seen to be over; True by default.
+    :param stop_timeout: seconds in which a stop has to be confirmed, 60 by default.
+    :param dry_run: only log what would be stopped.
+    :param context: given by Airflow.
+    """
+
+    template_fields: Sequence[str] = ("task_ids", "stop_reason")
+
+    def __init__(
+        self,
+        task_ids: Sequence[str] | str | None = None,
+        stop_reason: str | None = None,
+        wait_for_stop: bool = True,
+        stop_timeout: float = STOP_TIMEOUT,
+        dry_run: bool = False,
+        context: Context | None = None,
+    ) -> None:
+        super().__init__(context=context)
+        self.task_ids = task_ids
+        self.stop_reason = stop_reason
+        self.wait_for_stop = wait_for_stop
+        self.stop_timeout = stop_timeout
+        self.dry_run = dry_run
+
+    async def async_notify(self, context: Context) -> str:  # type: ignore[override]
+        """Stop the runs, from the triggerer.
+
+        :returns: JSON text, which Airflow stores as the callback's output (it takes nothing but text, and its
+            triggerer dies of anything else): for each run ``run``, ``task``, ``outcome``, ``seconds``, ``error``.
+        :raises RunctlError: if a run may still be alive.
+        """
+        stop = self._stop(context, TriggererChannel(), "deadline callback", START_PATIENCE, self.stop_timeout)
+        return json.dumps(self._said(await stop.run()))
+
+    def notify(self, context: Context) -> None:
+        """Stop the runs, from the worker or the Dag processor.
+
+        :raises RunctlError: if a run may still be alive; and at once in a deadline's ``SyncCallback``, whose
+            process can read no XCom and would hang for ever.
+        """
+        if "deadline" in context:
+            raise RunctlError(
+                "StopRunsNotifier cannot work in a SyncCallback: its process cannot read the handles of the runs. "
+                "Nothing was stopped. Use DeadlineAlert(callback=AsyncCallback(StopRunsNotifier, kwargs={...})); it "
+                "runs in the triggerer."
+            )
+        if in_dag_processor():
+            seconds = max(1.0, dag_file_seconds() - DAG_PROCESSOR_MARGIN)
+            channel, by = BlockingChannel(writable=False), "Dag processor"
+        else:
+            seconds = WORKER_PATIENCE
+            channel, by = BlockingChannel(writable=True), "worker callback"
+        timeout = min(self.stop_timeout, seconds) if not channel.writable else self.stop_timeout
+        stop = self._stop(context, channel, by, min(seconds, WORKER_PATIENCE) / 2, timeout)
+        self._said(asyncio.run(_then_close(stop.run())))
+
+    def _stop(
+        self, context: Mapping[str, Any], channel: Channel, by: str, patience: float, timeout: float
+    ) -> DagRunStop:
+        dag_id, run_id = _dag_run_of(context)
+        task_ids = [self.task_ids] if isinstance(self.task_ids, str) else self.task_ids
+        return DagRunStop(
+            channel,
+            dag_id,
+            run_id,
+            StopNote(_reason(context), by, self.stop_reason),
+            frozenset(task_ids) if task_ids is not None else None,
+            timeout if self.wait_for_stop else 0.0,
+            patience,
+            self.dry_run,
+        )
+
+    def _said(self, reports: list[Report]) -> list[dict[str, Any]]:
+        """Log the sum, and raise if a run may still be alive: a callback that failed is seen."""
+        self.log.info("%d runs %s", len(reports), "would be stopped" if self.dry_run else "were told to stop")
+        if said := failures(reports, confirmed=self.wait_for_stop):
+            raise RunctlError("Not every run was stopped. " + " ".join(said))
+        return [report.out() for report in reports]
+
+
+def _dag_run_of(context: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the Dag id and the run id, whichever form of context this is."""
+    dag_run = context.get("dag_run")
+    if isinstance(dag_run, Mapping):  # a deadline's
+        return str(dag_run["dag_id"]), str(dag_run.get("dag_run_id") or dag_run["run_id"])
+    if dag_run is not None:
+        return dag_run.dag_id, dag_run.run_id
+    return context["dag"].dag_id, context["run_id"]
+
+
+def _reason(context: Mapping[str, Any]) -> StopReason:
+    if "deadline" in context:
+        return StopReason.DEADLINE
+    return StopReason.DAG_RUN_ENDED if context.get("reason") == "success" else StopReason.FAILURE
+
+
+async def _then_close(doing: Coroutine[Any, Any, list[Report]]) -> list[Report]:
+    from airflow_runctl.transport.aio import close_session
+
+    try:
+        return await doing
+    finally:
+        await close_session()

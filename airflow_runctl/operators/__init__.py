@@ -1,0 +1,1 @@
+"""Airflow's face of a run: one module a vendor."""

@@ -1,0 +1,320 @@
+"""What every operator that starts a run shares. It holds the kill paths, so that no vendor can forget one.
+
+``execute`` follows the life of a run: before, start, record, watch, end. Whatever goes wrong in between,
+the run is stopped, left to a further try that is coming, or named in the error as possibly alive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import threading
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
+
+from airflow_runctl.compat import (
+    AirflowFailException,
+    BaseOperator,
+    TaskDeferralError,
+    TaskDeferralTimeout,
+    TaskDeferred,
+    conf,
+    further_try_is_coming,
+    start_date,
+    task_key,
+)
+from airflow_runctl.exceptions import RunSuspended
+from airflow_runctl.links import ExternalRunLink
+from airflow_runctl.runs import HANDLE_KEY, ExternalRun, Owner, Ownership, StopReason
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_runctl.control.attempt import Attempt
+    from airflow_runctl.control.seal import Handle
+    from airflow_runctl.control.watch import Watched
+    from airflow_runctl.hooks.base import Access
+    from airflow_runctl.vendors.base import StartPlan
+
+ON_RETRY: Final = ("reattach", "resume", "restart")
+
+
+class StartRunOperator(BaseOperator):
+    """Starts a run at a vendor and, by default, waits for its end.
+
+    :param conn_id: id of the Airflow connection.
+    :param wait_for_completion: wait for the end of the run. If False the task ends once the run is recorded,
+        and the run belongs to the Dag run: ``StopRunsNotifier`` stops it with the others.
+    :param leave_running: with ``wait_for_completion=False``: the run belongs to nobody and is never stopped.
+    :param deferrable: wait in the triggerer instead of on the worker; Airflow's ``default_deferrable``.
+    :param poll_interval: seconds between two looks at the run, 10 by default.
+    :param max_runtime: longest time that the run may take, from its own start; no limit by default.
+        Retries apply when it passes, as they do for ``execution_timeout``, which holds deferred too.
+    :param stop_on_kill: stop the run when the task is killed, cleared or marked; True by default.
+    :param on_retry: what a further try does with a run that an earlier one left alive: ``reattach`` to it,
+        ``resume`` it if it is suspended, or ``restart``: stop it and start anew.
+    :param stop_timeout: seconds in which a stop has to be confirmed, 60 by default.
+    """
+
+    vendor: ClassVar[str]
+    """Name of the vendor, as its hook's entry point has it."""
+
+    operator_extra_links = (ExternalRunLink(),)
+
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        wait_for_completion: bool = True,
+        leave_running: bool = False,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float = 10.0,
+        max_runtime: timedelta | None = None,
+        stop_on_kill: bool = True,
+        on_retry: str = "reattach",
+        stop_timeout: float = 60.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.conn_id = conn_id
+        self.wait_for_completion = wait_for_completion
+        self.leave_running = leave_running
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.max_runtime = max_runtime
+        self.stop_on_kill = stop_on_kill
+        self.on_retry = on_retry
+        self.stop_timeout = stop_timeout
+        self._check_arguments()
+        self._attempt: Attempt | None = None
+        self._killed = False
+
+    def _check_arguments(self) -> None:
+        name = f"{type(self).__name__} {self.task_id!r}"
+        if self.on_retry not in ON_RETRY:
+            raise ValueError(f"{name}: on_retry is {self.on_retry!r}; it can be {', '.join(ON_RETRY)}.")
+        if self.leave_running and self.wait_for_completion:
+            raise ValueError(f"{name}: leave_running=True goes only with wait_for_completion=False.")
+        if self.max_runtime is not None and not isinstance(self.max_runtime, timedelta):
+            raise ValueError(f"{name}: max_runtime is a timedelta, not {type(self.max_runtime).__name__}.")
+        if self.max_runtime is not None and not self.wait_for_completion:
+            raise ValueError(f"{name}: max_runtime needs wait_for_completion=True; nobody would look at the clock.")
+        if self.poll_interval <= 0 or self.stop_timeout <= 0:
+            raise ValueError(f"{name}: poll_interval and stop_timeout are seconds above 0.")
+
+    @abstractmethod
+    def plan(self, vendor: Any) -> StartPlan:
+        """Return the start, from the operator's rendered arguments.
+
+        :param vendor: the vendor that the connection stands for.
+        """
+
+    # -- the life of a run -----------------------------------------------------------------------------
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Start the run, record it, and follow it to its end.
+
+        :returns: ``run_id``, ``state``, ``vendor_state``, ``url``, ``result`` and ``external_run`` (the handle).
+        """
+        from airflow_runctl.control.takeover import take_over
+        from airflow_runctl.control.verdict import conclude
+
+        access = self._connect()
+        plan = self.plan(access.vendor)
+        attempt = self._begin(context, access, _fingerprint(plan))
+        with self._nothing_left_behind(context, attempt):
+            run = take_over(attempt) or attempt.start(plan, self._not_after(context))
+            if not self.wait_for_completion:
+                return attempt.release()
+            if self.deferrable:
+                self._defer_until_over(context, attempt, run)
+            return conclude(attempt, run, self._watch_here(context, attempt, run))
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Go on after the deferral, with what the trigger saw.
+
+        :param event: see :class:`~airflow_runctl.triggers.run.ExternalRunTrigger`.
+        :returns: as :meth:`execute`.
+        """
+        from airflow_runctl.control.verdict import conclude
+        from airflow_runctl.control.watch import Watched
+
+        attempt, run = self._resume(context, event[HANDLE_KEY])
+        with self._nothing_left_behind(context, attempt):
+            return conclude(attempt, run, Watched.read(event))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after the deferral; a trigger that failed or timed out must not leave its run alive."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralError, TaskDeferralTimeout) as error:
+            self._after_lost_trigger(context, error)
+            raise
+
+    def on_kill(self) -> None:
+        """Stop the run because the task is being killed; Airflow calls this inside its signal handler.
+
+        All is over in 3 seconds. See :meth:`airflow_runctl.control.attempt.Attempt.kill`.
+        """
+        self._killed = True
+        if self._attempt is not None:
+            self._attempt.kill()
+
+    # -- the steps -----------------------------------------------------------------------------------------
+
+    def _connect(self) -> Access:
+        """Read the connection while nothing has been started."""
+        from airflow_runctl.hooks.base import hook_class
+
+        return hook_class(self.vendor)(self.conn_id).access
+
+    def _begin(self, context: Context, access: Access, fingerprint: str) -> Attempt:
+        from airflow_runctl.control.attempt import Attempt, Terms
+        from airflow_runctl.control.ledger import Ledger
+
+        terms = Terms(self._owner(context), self.on_retry, self.stop_on_kill, self.stop_timeout)
+        self._attempt = Attempt(access, Ledger(context, access, fingerprint), terms, self.log)
+        if self._killed:
+            self._attempt.kill()
+        return self._attempt
+
+    def _resume(self, context: Context, handle: Handle) -> tuple[Attempt, ExternalRun]:
+        """Return attempt and run after a deferral, in a process that knows nothing of them yet."""
+        from airflow_runctl.control.seal import describe, open_handle
+
+        try:
+            access = self._connect()
+            run = open_handle(handle, access, found_at=task_key(context["ti"]))
+        except Exception as error:
+            error.add_note(f"{describe(handle)} may be alive: it cannot be reached from here.")
+            raise
+        attempt = self._begin(context, access, run.fingerprint or "")
+        attempt.handle, attempt.run = dict(handle), run
+        return attempt, run
+
+    def _owner(self, context: Context) -> Owner:
+        ti: Any = context["ti"]
+        ownership = Ownership.TASK
+        if not self.wait_for_completion:
+            ownership = Ownership.NOBODY if self.leave_running else Ownership.DAG_RUN
+        return Owner(task_key(ti), ti.try_number, ownership)
+
+    def _not_after(self, context: Context) -> datetime | None:
+        return start_date(context) + self.execution_timeout if self.execution_timeout is not None else None
+
+    def _limits(self, context: Context, run: ExternalRun) -> dict[str, float]:
+        """Return the wall-clock limits, anchored where deferral, resume and restart do not move them."""
+        limits = {}
+        if (not_after := self._not_after(context)) is not None:
+            limits[StopReason.EXECUTION_TIMEOUT.value] = not_after.timestamp()
+        if self.max_runtime is not None:
+            limits[StopReason.MAX_RUNTIME.value] = (run.started_at + self.max_runtime).timestamp()
+        return limits
+
+    def _watch_here(self, context: Context, attempt: Attempt, run: ExternalRun) -> Watched:
+        from airflow_runctl.control.watch import POLL_PATIENCE, configured_ride_out, follow
+
+        flow = follow(
+            attempt.access.vendor,
+            run,
+            by="worker",
+            poll_interval=self.poll_interval,
+            limits=self._limits(context, run),
+            stop_timeout=self.stop_timeout,
+            ride_out=configured_ride_out(),
+        )
+        return attempt.drive(flow, POLL_PATIENCE)
+
+    def _defer_until_over(self, context: Context, attempt: Attempt, run: ExternalRun) -> NoReturn:
+        """Wait in the triggerer. No ``timeout``: when it passed, Airflow would call no method of ours."""
+        from airflow_runctl.control.watch import configured_ride_out
+        from airflow_runctl.triggers.run import ExternalRunTrigger
+
+        trigger = ExternalRunTrigger(
+            external_run=dict(attempt.handle),
+            poll_interval=self.poll_interval,
+            limits=self._limits(context, run),
+            stop_timeout=self.stop_timeout,
+            stop_on_kill=self.stop_on_kill,
+            ride_out=configured_ride_out(),
+        )
+        self.defer(trigger=trigger, method_name="execute_complete")
+        raise AssertionError("defer does not return")
+
+    # -- when something goes wrong -------------------------------------------------------------------------
+
+    @contextmanager
+    def _nothing_left_behind(self, context: Context, attempt: Attempt) -> Iterator[None]:
+        """Stop the run on any error, unless a further try is coming that goes on with it.
+
+        Airflow's own alarm for ``execution_timeout`` is held back meanwhile: it could strike between the
+        start and its record. The same limit is kept here, by the clock, and carried out with a stop.
+        """
+        with _alarm_held_back():
+            try:
+                yield
+            except TaskDeferred:
+                raise
+            except BaseException as error:
+                if attempt.run is not None:
+                    self._end_or_leave(context, attempt, error)
+                raise
+
+    def _end_or_leave(self, context: Context, attempt: Attempt, error: BaseException) -> None:
+        """Stop the run because of ``error``, or leave it to a further try.
+
+        :raises AirflowFailException: if the run had been told to stop for good, so that no try may follow.
+        """
+        final = attempt.final_stop()
+        if final is not None and attempt.run is not None:
+            said = final.about(attempt.run)
+            attempt.stop_after(error, final.reason, final.text)
+            raise AirflowFailException(said) from error
+        if not self._leaves_to_further_try(context, attempt, error):
+            attempt.stop_after(error, StopReason.KILLED if attempt.killed else StopReason.ERROR)
+
+    def _leaves_to_further_try(self, context: Context, attempt: Attempt, error: BaseException) -> bool:
+        """Return True if the run may go on without a watcher until the next attempt takes it over."""
+        if isinstance(error, AirflowFailException) or attempt.killed or not isinstance(error, Exception):
+            return False
+        wanted = {"resume"} if isinstance(error, RunSuspended) else {"reattach", "resume"}
+        if self.on_retry not in wanted or not attempt.ledger.survives_retries or not further_try_is_coming(context):
+            return False
+        self.log.warning("The run is left alive for the next attempt, which takes it over")
+        return True
+
+    def _after_lost_trigger(self, context: Context, error: BaseException) -> None:
+        """Stop the run of a trigger that failed or timed out; the event with its handle never came."""
+        from airflow_runctl.control.ledger import Ledger
+
+        handle = Ledger(context, self._connect(), "").handle()
+        if handle is None:
+            return
+        attempt, _ = self._resume(context, handle)
+        self._end_or_leave(context, attempt, error)
+
+
+def _fingerprint(plan: StartPlan) -> str:
+    """Return the digest of what is started; also a check, before anything is, that it can be sent."""
+    try:
+        text = json.dumps(plan.arguments, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise AirflowFailException(f"The arguments of the run cannot be sent as JSON: {error}") from None
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def _alarm_held_back() -> Iterator[None]:
+    """Take note of Airflow's time-out alarm instead of having it raise in the middle of something."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, lambda signum, frame: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGALRM, before)

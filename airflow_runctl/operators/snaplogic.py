@@ -1,0 +1,168 @@
+"""Operators for SnapLogic: trigger a Triggered Task, stop a run, resume a suspended run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_runctl.operators.base import StartRunOperator
+from airflow_runctl.operators.existing import ChangeRunOperator, SearchStopOperator
+
+if TYPE_CHECKING:
+    from airflow_runctl.control.stop_all import Target
+    from airflow_runctl.vendors.base import StartPlan
+    from airflow_runctl.vendors.snaplogic import SnapLogic
+
+CONN_ID = "snaplogic_default"
+
+
+class SnapLogicTriggerTaskOperator(StartRunOperator):
+    """Starts a new run of a pipeline by calling a Triggered Task, and waits for its end.
+
+    The call may stay open as long as the pipeline runs. Meanwhile the run is looked for in the list of
+    runs, by pipeline and project; ``pipeline_name`` makes that sure, and a pipeline that returns
+    ``pipe.ruuid`` early makes it unnecessary.
+
+    Source: https://docs.snaplogic.com/manager/triggered-tasks.html
+
+    :param task_path: the task, ``/org/space/project/task``; the org may be left out. (templated)
+    :param task_url: the task's full URL instead. Its host must be the connection's, or be named in the
+        connection's extra ``task_hosts``. (templated)
+    :param parameters: pipeline parameters, name to text. (templated)
+    :param body: JSON for the pipeline's open input. (templated)
+    :param method: HTTP method of the call, POST by default.
+    :param pipeline_name: name of the pipeline that the task runs. (templated)
+    :param project_path: ``/org/space/project`` of that pipeline, the task's own project by default. (templated)
+    :param snaplogic_conn_id: id of the connection.
+    :param kwargs: see :class:`~airflow_runctl.operators.base.StartRunOperator`.
+    :returns: a dict with ``run_id``, ``state``, ``vendor_state``, ``url``, ``result``, ``external_run``.
+    """
+
+    vendor = "snaplogic"
+    template_fields: Sequence[str] = (
+        "task_path",
+        "task_url",
+        "parameters",
+        "body",
+        "pipeline_name",
+        "project_path",
+        "conn_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        task_path: str | None = None,
+        task_url: str | None = None,
+        parameters: Mapping[str, str] | None = None,
+        body: Any = None,
+        method: str = "POST",
+        pipeline_name: str | None = None,
+        project_path: str | None = None,
+        snaplogic_conn_id: str = CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(conn_id=snaplogic_conn_id, **kwargs)
+        self.task_path = task_path
+        self.task_url = task_url
+        self.parameters = parameters
+        self.body = body
+        self.method = method
+        self.pipeline_name = pipeline_name
+        self.project_path = project_path
+        if (task_path is None) == (task_url is None):
+            raise ValueError(f"{type(self).__name__} {self.task_id!r}: give exactly one of task_path and task_url.")
+
+    def plan(self, vendor: SnapLogic) -> StartPlan:
+        """Return the start of the task's run."""
+        from airflow_runctl.vendors.snaplogic import TriggeredTask
+
+        parameters = {name: str(value) for name, value in (self.parameters or {}).items()}
+        return vendor.trigger(
+            TriggeredTask(
+                self.task_path,
+                self.task_url,
+                parameters,
+                self.body,
+                self.method,
+                self.pipeline_name or None,
+                self.project_path or None,
+            )
+        )
+
+
+class SnapLogicStopTaskOperator(SearchStopOperator):
+    """Stops SnapLogic runs and waits until each is seen to be over.
+
+    Source: https://docs.snaplogic.com/public-apis/post-runtime-stop-org-ruuid.html
+
+    :param ruuid: runtime id of the run. (templated)
+    :param external_run: a handle, what a start operator returned, or a list of either, instead. (templated)
+    :param disable_task: path of the Ultra Task (``/org/space/project/task``) that the run belongs to: disable it
+        instead of stopping the run, which the platform would start again. (templated)
+    :param search: filters, instead: stop every live run that matches all of them. ``pipeline_name``,
+        ``project_path`` (``/org/space/project``), ``invoker`` (``triggered``, ``scheduled``, ``always_on`` or
+        ``manual``). (templated)
+    :param snaplogic_conn_id: id of the connection, for ``ruuid`` and for ``search``.
+    :param kwargs: see :class:`~airflow_runctl.operators.existing.SearchStopOperator`.
+    :returns: a dict with ``run_id``, ``outcome``, ``state``, ``vendor_state``, ``seconds``, or a list of them.
+    """
+
+    vendor = "snaplogic"
+    filters: ClassVar[frozenset[str]] = frozenset({"pipeline_name", "project_path", "invoker"})
+    template_fields: Sequence[str] = ("ruuid", "external_run", "disable_task", "search", "conn_id", "stop_reason")
+
+    def __init__(
+        self,
+        *,
+        ruuid: str | None = None,
+        disable_task: str | None = None,
+        snaplogic_conn_id: str = CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(conn_id=snaplogic_conn_id, ids={"ruuid": ruuid}, **kwargs)
+        self.ruuid = ruuid
+        self.disable_task = disable_task
+        if disable_task is not None and self.search is not None:
+            raise ValueError(f"{type(self).__name__} {self.task_id!r}: disable_task goes with ruuid or external_run.")
+
+    async def act(self, target: Target) -> dict[str, Any]:
+        """Stop one run, or disable the task that would start it again."""
+        if self.disable_task:
+            ids = {**target.run.ids, "disable_task": self.disable_task}
+            target = replace(target, run=replace(target.run, ids=ids))
+        return await super().act(target)
+
+    def named_run(self) -> tuple[str, Mapping[str, str]]:
+        """Return the run that ``ruuid`` names."""
+        return str(self.ruuid), {"ruuid": str(self.ruuid)}
+
+
+class SnapLogicResumeTaskOperator(ChangeRunOperator):
+    """Resumes suspended SnapLogic runs and waits until each is seen to go on; not for its end.
+
+    A resumed run keeps its id and its owner: the task that started it, or the Dag run.
+
+    Source: https://docs.snaplogic.com/public-apis/post-runtime-start-org-ruuid.html
+
+    :param ruuid: runtime id of the run. (templated)
+    :param external_run: a handle, what a start operator returned, or a list of either, instead. (templated)
+    :param snaplogic_conn_id: id of the connection, for ``ruuid``.
+    :param kwargs: see :class:`~airflow_runctl.operators.existing.ExistingRunOperator`.
+    :returns: a dict with ``run_id``, ``outcome`` (``resumed``, or ``requested`` if that was not seen in time),
+        ``state``, ``vendor_state``, ``seconds``, or a list of them.
+    :raises RunctlError: if the run is not suspended.
+    """
+
+    vendor = "snaplogic"
+    change = "RESUME"
+    template_fields: Sequence[str] = ("ruuid", "external_run", "conn_id")
+
+    def __init__(self, *, ruuid: str | None = None, snaplogic_conn_id: str = CONN_ID, **kwargs: Any) -> None:
+        super().__init__(conn_id=snaplogic_conn_id, ids={"ruuid": ruuid}, **kwargs)
+        self.ruuid = ruuid
+
+    def named_run(self) -> tuple[str, Mapping[str, str]]:
+        """Return the run that ``ruuid`` names."""
+        return str(self.ruuid), {"ruuid": str(self.ruuid)}

@@ -1,0 +1,157 @@
+"""What Airflow asks a provider about itself. Read at every start of every process: imports nothing.
+
+The connection forms are told here and nowhere else. Airflow 3.2 and newer read them as they stand; for older
+versions ``hooks/forms.py`` turns them into what these ask a hook class for; ``docs/connections.md`` is made
+from them. Each field under ``conn-fields`` is a key of the connection's extra, named as the hook reads it.
+"""
+
+Json = dict[str, object]
+
+
+def _text(label: str, description: str, **schema: object) -> Json:
+    return {"label": label, "description": description, "schema": {"type": ["string", "null"], **schema}}
+
+
+def _secret(label: str, description: str) -> Json:
+    return _text(label, description, format="password")
+
+
+COMMON: dict[str, Json] = {
+    "seal_key": _secret(
+        "Seal key",
+        "Long random text that the handles of runs are sealed with. Empty: the password or API key above seals "
+        "them, and once that is changed, runs started before cannot be stopped from Airflow any more. To change "
+        "the seal key, put the new one before the old one, with a comma between.",
+    ),
+    "timeout": {
+        "label": "Timeout",
+        "description": "Seconds to wait for an answer; 30 if empty.",
+        "schema": {"type": ["number", "null"], "minimum": 0},
+    },
+    "verify": _text(
+        "Certificate check",
+        "true (as if empty), false to check no certificate, or the path of a CA file on the machines that run Airflow.",
+    ),
+    "proxies": _text(
+        "Proxy",
+        "URL of the proxy for this connection, such as http://proxy.example.com:3128. Empty: as the environment says.",
+    ),
+}
+
+COMMON_PLACEHOLDERS: Json = {"timeout": "30", "verify": "true", "proxies": "http://proxy.example.com:3128"}
+
+SNAPLOGIC: dict[str, Json] = {
+    "org": {
+        "label": "Org",
+        "description": "The SnapLogic org (environment): the first part of the path of every project.",
+        "schema": {"type": "string"},
+    },
+    "auth": _text(
+        "Authentication",
+        "basic: e-mail and password. jwt: a JSON Web Token in the password; it needs a seal key. Empty: basic.",
+        enum=["basic", "jwt"],
+    ),
+    "task_token": _secret(
+        "Task token",
+        "Bearer token of the Triggered Tasks. Empty: they are called with the login above.",
+    ),
+    "task_hosts": _text(
+        "Task hosts",
+        "Further base URLs that the full URL of a task may begin with (a Snaplex, a FeedMaster), with commas "
+        "between. The task token is sent to no other host.",
+    ),
+    "dashboard_url": _text(
+        "Dashboard URL",
+        "Page that the button on a task opens; may hold {org} and {ruuid}. Empty: the dashboard of the host above.",
+    ),
+}
+
+BCTRL: dict[str, Json] = {
+    "api": _text(
+        "API",
+        "workspaces: runtimes with an alias in a workspace. browsers: browsers and agent tasks, the contract of "
+        "2026-10-03. Empty: workspaces.",
+        enum=["workspaces", "browsers"],
+    ),
+    "subaccount_id": _text(
+        "Subaccount", "Id of the subaccount to act for; browsers only. Empty: the account of the API key."
+    ),
+}
+
+
+def _api_key_form(host: str) -> Json:
+    """Return the standard fields of a vendor that takes an API key and no login."""
+    return {
+        "hidden-fields": ["login", "schema"],
+        "relabeling": {"password": "API key"},
+        "placeholders": {"host": host, **COMMON_PLACEHOLDERS},
+    }
+
+
+CONNECTION_TYPES: list[Json] = [
+    {
+        "connection-type": "snaplogic",
+        "hook-class-name": "airflow_runctl.hooks.snaplogic.SnapLogicHook",
+        "hook-name": "SnapLogic",
+        "conn-fields": {**SNAPLOGIC, **COMMON},
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema"],
+            "relabeling": {"login": "E-mail", "password": "Password or JWT"},
+            "placeholders": {
+                "host": "elastic.snaplogic.com",
+                "login": "user@example.com",
+                "org": "Acme",
+                "task_hosts": "https://snaplex.example.com:8081",
+                "dashboard_url": "https://elastic.snaplogic.com/sl/dashboard.html",
+                **COMMON_PLACEHOLDERS,
+            },
+        },
+    },
+    {
+        "connection-type": "axiom",
+        "hook-class-name": "airflow_runctl.hooks.axiom.AxiomHook",
+        "hook-name": "axiom.ai",
+        "conn-fields": COMMON,
+        "ui-field-behaviour": _api_key_form("lar.axiom.ai/api/v3"),
+    },
+    {
+        "connection-type": "vectorshift",
+        "hook-class-name": "airflow_runctl.hooks.vectorshift.VectorShiftHook",
+        "hook-name": "VectorShift",
+        "conn-fields": COMMON,
+        "ui-field-behaviour": _api_key_form("api.vectorshift.ai/v1"),
+    },
+    {
+        "connection-type": "bctrl",
+        "hook-class-name": "airflow_runctl.hooks.bctrl.BctrlHook",
+        "hook-name": "bctrl",
+        "conn-fields": {**BCTRL, **COMMON},
+        "ui-field-behaviour": _api_key_form("api.bctrl.ai"),
+    },
+]
+
+
+def get_provider_info() -> Json:
+    """Return the provider's metadata."""
+    return {
+        "package-name": "airflow-runctl",
+        "name": "runctl",
+        "description": "Starts, watches, stops and resumes runs at SnapLogic, axiom.ai, VectorShift and bctrl.",
+        "connection-types": CONNECTION_TYPES,
+        "extra-links": ["airflow_runctl.links.ExternalRunLink"],
+        "notifications": ["airflow_runctl.notifications.StopRunsNotifier"],
+        "config": {
+            "runctl": {
+                "description": "Settings of airflow-runctl.",
+                "options": {
+                    "ride_out": {
+                        "description": "Seconds for which a vendor that answers badly is put up with.",
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": None,
+                        "default": "600",
+                    }
+                },
+            }
+        },
+    }

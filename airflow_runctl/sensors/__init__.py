@@ -1,0 +1,1 @@
+"""Waits for runs that another task, or somebody else, has started."""

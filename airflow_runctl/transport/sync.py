@@ -1,0 +1,191 @@
+"""Drives flows with requests: on the worker, in a signal handler, in a hook's methods."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+import requests
+from tenacity import Retrying
+from urllib3.exceptions import HTTPError, NewConnectionError
+
+from airflow_runctl.exceptions import BadAnswer, TransportError
+from airflow_runctl.transport.endpoint import (
+    CONNECT_TIMEOUT,
+    MAX_BODY,
+    Endpoint,
+    body_of,
+    certificates_error,
+    transport_error,
+)
+from airflow_runctl.transport.retry import Patience, arguments
+from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, Open, Pause, Step, Tell
+
+T = TypeVar("T")
+CHUNK = 64 * 1024
+
+
+class SyncTransport:
+    """One requests session for one endpoint.
+
+    :param endpoint: where the requests go.
+    :param sleep: waits for so many seconds; an operator's may return early when it is killed.
+    :param listener: gets what a flow tells.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        listener: Callable[[object], None] | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self._sleep = sleep
+        self._listener = listener
+        self._session = _session(endpoint)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the session."""
+        self._session.close()
+
+    def drive(self, flow: Flow[T], patience: Patience | None = None) -> T:
+        """Run ``flow`` to its end and return what it returns.
+
+        :param patience: how long to go on with one request, and with the whole.
+        :raises TransportError: if the flow's time is up, or it did not catch one.
+        """
+        patience = patience or Patience()
+        answer: object = None
+        failure: Exception | None = None
+        while True:
+            try:
+                step = flow.throw(failure) if failure else flow.send(answer)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            answer, failure = None, None
+            try:
+                answer = self._do(step, patience)
+            except (TransportError, BadAnswer) as error:
+                failure = error
+
+    def _do(self, step: Step, patience: Patience) -> object:
+        if isinstance(step, Tell):
+            if self._listener is not None:
+                self._listener(step.what)
+            return None
+        if patience.left() <= 0:
+            raise TransportError("The time for this is up.", sent=False)
+        if isinstance(step, Pause):
+            self._sleep(min(step.seconds, patience.left()))
+            return None
+        if isinstance(step, Open):
+            return OpenCall(self.endpoint, step.request)
+        return self.send(step, patience)
+
+    def send(self, request: HttpRequest, patience: Patience) -> HttpResponse:
+        """Send ``request``, again where the retry policy allows it.
+
+        :raises TransportError: if no answer came.
+        :raises BadAnswer: if the answer is too large.
+        """
+        retrying = Retrying(sleep=self._sleep, **arguments(request, patience))
+        return retrying(lambda: _send(self._session, self.endpoint, request, patience))
+
+
+class OpenCall:
+    """A request that is under way in a thread of its own, with a session of its own."""
+
+    def __init__(self, endpoint: Endpoint, request: HttpRequest) -> None:
+        self._answer: HttpResponse | None = None
+        self._error: Exception | None = None
+        self._endpoint = endpoint
+        self._request = request
+        # A daemon: once the run is known the call does not matter any more, nor may it keep a process alive.
+        threading.Thread(target=self._call, name="runctl-open-call", daemon=True).start()
+
+    def _call(self) -> None:
+        try:
+            with SyncTransport(self._endpoint) as transport:
+                self._answer = transport.send(self._request, Patience())
+        except Exception as error:  # handed to whoever polls
+            self._error = error
+
+    def poll(self) -> HttpResponse | None:
+        """Return the answer, or ``None`` while there is none."""
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+
+def _session(endpoint: Endpoint) -> requests.Session:
+    session = requests.Session()
+    # Proxies and certificates are ours to choose; a .netrc must not replace the connection's credential.
+    session.trust_env = False
+    session.verify = endpoint.verify and (endpoint.ca_file() or True)
+    return session
+
+
+def _send(session: requests.Session, endpoint: Endpoint, request: HttpRequest, patience: Patience) -> HttpResponse:
+    url = endpoint.url(request)
+    body, headers = body_of(request)
+    proxy = endpoint.proxy_for(url)
+    began = time.monotonic()
+    timeout = patience.timeout(endpoint.timeout_of(request))
+    try:
+        response = session.request(
+            request.method,
+            url,
+            params=dict(request.query),
+            data=body,
+            headers=headers,
+            timeout=(min(CONNECT_TIMEOUT, timeout), timeout),
+            allow_redirects=False,
+            proxies={"http": proxy, "https": proxy} if proxy else {},
+            stream=True,
+        )
+        with response:
+            return HttpResponse(
+                response.status_code,
+                {name.lower(): value for name, value in response.headers.items()},
+                _read(response, began + timeout),
+                time.time(),
+            )
+    except (requests.RequestException, HTTPError) as error:
+        raise transport_error(request, url, error, sent=not _never_sent(error)) from error
+    except OSError as error:  # of the CA file; requests wraps those of the network
+        raise certificates_error(endpoint) from error
+
+
+def _read(response: requests.Response, until: float) -> bytes:
+    """Read the body as it comes: ``iter_content`` waits until a chunk is full, however slowly it trickles in."""
+    body = bytearray()
+    while chunk := response.raw.read1(CHUNK, decode_content=True):
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise BadAnswer(f"The answer (HTTP {response.status_code}) is larger than {MAX_BODY} bytes.")
+        if time.monotonic() > until:
+            raise requests.ReadTimeout("the answer trickles in without an end")
+    return bytes(body)
+
+
+def _never_sent(error: requests.RequestException | HTTPError) -> bool:
+    """Return True if no connection was made at all, so the request cannot have arrived."""
+    if isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError | requests.exceptions.ProxyError):
+        return True
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return True
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(reason, NewConnectionError)

@@ -1,0 +1,1 @@
+"""The triggerer's side of a run."""

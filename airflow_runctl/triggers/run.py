@@ -1,0 +1,201 @@
+"""Watches a run of any vendor in the triggerer, and stops it when its task is killed or at a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextvars import Context as ContextVars
+from typing import Any, Final
+
+from airflow_runctl.compat import BaseTrigger, TriggererChannel, TriggerEvent
+from airflow_runctl.control.ledger import AUDIT_KEY, audit_of, note_intent
+from airflow_runctl.control.ownership import is_followed
+from airflow_runctl.control.seal import describe
+from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
+from airflow_runctl.control.stop_all import Connections, Report, Target, stop_target
+from airflow_runctl.control.watch import POLL_INTERVAL, POLL_PATIENCE, RIDE_OUT, Watched, follow
+from airflow_runctl.exceptions import ConnectionUnreadable, RunctlError
+from airflow_runctl.runs import HANDLE_KEY, RunStatus, StopReason, TaskKey
+
+KILL_SECONDS: Final = 25.0
+"""How long ``on_kill`` waits for its stop; Airflow gives it 30. The stop itself goes on behind it."""
+
+CONNECTION_INTERVAL: Final = 5.0
+"""Longest wait, in seconds, before Airflow is asked again for a connection that it did not give."""
+
+ASK_OWNER_TRIES: Final = 5
+
+_stoppers: set[asyncio.Task[Report]] = set()
+"""Stops that outlive the trigger that began them."""
+
+
+class ExternalRunTrigger(BaseTrigger):
+    """Follows a run until it is over, suspended, lost, or past a limit.
+
+    A bad poll is ridden out, never raised: a trigger that raises leaves its run alive.
+
+    :param external_run: the run's handle; its secrets are sealed.
+    :param poll_interval: seconds between two looks.
+    :param limits: wall-clock limits, reason to Unix time: ``execution_timeout``, ``max_runtime``.
+    :param stop_timeout: seconds in which a stop has to be confirmed.
+    :param stop_on_kill: stop the run when the task is killed.
+    :param ride_out: seconds for which bad polls in a row are put up with.
+    """
+
+    def __init__(
+        self,
+        external_run: dict[str, Any],
+        poll_interval: float = POLL_INTERVAL,
+        limits: dict[str, float] | None = None,
+        stop_timeout: float = STOP_TIMEOUT,
+        stop_on_kill: bool = True,
+        ride_out: float = RIDE_OUT,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.external_run = external_run
+        self.poll_interval = poll_interval
+        self.limits = limits or {}
+        self.stop_timeout = stop_timeout
+        self.stop_on_kill = stop_on_kill
+        self.ride_out = ride_out
+        self._channel = TriggererChannel()
+        self._target: Target | None = None
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments, all of them plain JSON."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "external_run": self.external_run,
+                "poll_interval": self.poll_interval,
+                "limits": self.limits,
+                "stop_timeout": self.stop_timeout,
+                "stop_on_kill": self.stop_on_kill,
+                "ride_out": self.ride_out,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield one event: the handle, and what :class:`~airflow_runctl.control.watch.Watched` says."""
+        try:
+            watched = await self._watch()
+        except RunctlError as error:
+            watched = Watched(lost=str(error))
+        yield TriggerEvent({HANDLE_KEY: self.external_run, **watched.out()})  # type: ignore[no-untyped-call]
+
+    async def _watch(self) -> Watched:
+        target = await self._open_patiently()
+        flow = follow(
+            target.access.vendor,
+            target.run,
+            by="triggerer",
+            poll_interval=self.poll_interval,
+            limits=self.limits,
+            stop_timeout=self.stop_timeout,
+            ride_out=self.ride_out,
+        )
+        return await target.access.adrive(flow, POLL_PATIENCE, listener=self._heard)
+
+    async def _open_patiently(self) -> Target:
+        """Open the handle; put up with an Airflow that cannot give the connection for a while."""
+        until = time.time() + self.ride_out
+        while True:
+            try:
+                return await self._open()
+            except ConnectionUnreadable:
+                if time.time() >= until:
+                    raise
+            await asyncio.sleep(min(self.poll_interval, CONNECTION_INTERVAL))
+
+    async def _open(self) -> Target:
+        if self._target is None:
+            self._target = await Connections(self._channel).open(self.external_run, self._where())
+        return self._target
+
+    def _where(self) -> TaskKey | None:
+        """Return the task instance that is deferred on this trigger, which must be the run's owner."""
+        ti = self.task_instance
+        return ti and TaskKey(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+
+    async def _heard(self, what: object) -> None:
+        """Log each change of state, and record a stop where the worker will read it."""
+        name = describe(self.external_run)
+        if isinstance(what, RunStatus):
+            self.log.info("%s: %s (%s)", name, what.vendor_state, what.state.value)
+        elif isinstance(what, RunctlError):
+            self.log.debug("%s: a bad poll: %s", name, what)
+        elif isinstance(what, StopNote):
+            await self._record(what)
+
+    async def _record(self, note: StopNote) -> None:
+        target = await self._open()
+        outcome = note.outcome.value if note.outcome else "asking"
+        self.log.info("Stop of %s (%s): %s", describe(self.external_run), note.reason.value, outcome)
+        where = self._where()
+        if where is None:
+            return
+        try:
+            if note.outcome is None:
+                await note_intent(self._channel, where, note, self.external_run)
+            else:
+                await self._channel.set(AUDIT_KEY, audit_of(target.run, None, note), where)
+        except Exception:
+            self.log.warning("Could not record the stop", exc_info=True)
+
+    async def on_kill(self) -> None:
+        """Stop the run because a user acted on the deferred task; Airflow 3.3 and newer call this.
+
+        The stop is a task of its own: a vendor's rate limit may make it longer than the time that
+        Airflow gives a trigger.
+        """
+        if not self.stop_on_kill or await self._is_followed():
+            return
+        target = await self._open()
+        note = StopNote(StopReason.USER, "triggerer")
+        records = await self._records_are_ours()
+        # An empty context, else its lines go to the log file of whichever trigger runs when they are written.
+        stopper = asyncio.create_task(
+            stop_target(self._channel, target, note, max(self.stop_timeout, KILL_SECONDS), records=records),
+            context=ContextVars(),
+        )
+        _stoppers.add(stopper)
+        stopper.add_done_callback(_stoppers.discard)
+        done, _ = await asyncio.wait({stopper}, timeout=KILL_SECONDS)
+        self.log.info(
+            "Stop of %s (user): %s",
+            describe(self.external_run),
+            [task.result().out() for task in done] or f"goes on; not confirmed in {KILL_SECONDS:.0f} s",
+        )
+
+    async def _records_are_ours(self) -> bool:
+        """Return True unless a new attempt has wiped the task instance's records, and may have begun its own."""
+        where = self._where()
+        if where is None:
+            return False
+        try:
+            stored = await self._channel.get(HANDLE_KEY, where)
+        except Exception:
+            return False
+        return bool(stored) and stored.get("token") == self.external_run.get("token")
+
+    async def _is_followed(self) -> bool:
+        """Ask Airflow whether the task still follows this run; if it cannot be asked, assume so.
+
+        No user can have acted on an Airflow that does not answer, and a wrong stop cannot be undone; the
+        handle stays recorded for whoever comes next.
+        """
+        where = self._where()
+        if where is None:
+            return False
+        for attempt in range(ASK_OWNER_TRIES):
+            try:
+                followed = await is_followed(self._channel, where, self.external_run)
+            except Exception:
+                await asyncio.sleep(0.2 * 2**attempt)
+            else:
+                if followed:
+                    self.log.warning("Told to kill, but the task still follows its run: nothing is stopped")
+                return followed
+        self.log.error("Told to kill, but Airflow does not say whether the task follows its run: nothing is stopped")
+        return True

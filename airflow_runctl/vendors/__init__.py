@@ -1,0 +1,1 @@
+"""What each vendor's API says: pure, one file each; no network, no clock, no Airflow."""

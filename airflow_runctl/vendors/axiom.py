@@ -1,0 +1,406 @@
+"""axiom.ai: what its API v3 says about runs of automations.
+
+Source: https://axiom.ai/docs/developer-hub/api. Everything is a POST with JSON; the API key travels in the
+body. A run has no id: it is known by its automation's name and by when it was started, and it can be
+stopped only with ``pid`` and ``pw`` from the viewer URL that the trigger answered with. That URL is a
+credential.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
+from urllib.parse import unquote
+
+from airflow_runctl.exceptions import (
+    BadAnswer,
+    CannotStop,
+    InvalidIdentifier,
+    StartRefused,
+    StartUncertain,
+    TransportError,
+    VendorError,
+)
+from airflow_runctl.runs import ExternalRun, RunState, RunStatus
+from airflow_runctl.vendors.base import (
+    Effect,
+    Flow,
+    HttpRequest,
+    HttpResponse,
+    Operation,
+    Pause,
+    Search,
+    Started,
+    StartPlan,
+    StopReply,
+    Vendor,
+    parse_time,
+    text_of,
+    vendor_error,
+)
+
+STATES: Final[Mapping[str, RunState]] = {
+    "queued": RunState.QUEUED,
+    "Running": RunState.RUNNING,
+    "Success": RunState.SUCCEEDED,
+    "Failure": RunState.FAILED,
+}
+"""``Failure`` also stands for a stopped run. ``Finished`` (see ``status``) says nothing of the outcome."""
+
+FINISHED: Final = "Finished"
+VIEWER_KEY: Final = "OPEN LINK IN BROWSER"
+
+REPORT_COUNT: Final = 50
+"""How many reports are read; the maximum is not documented."""
+
+SETTLE_SECONDS: Final = 60.0
+"""For how long after the trigger a final word without a report may still be the previous run's."""
+
+LOST_CALL_LOOKS: Final = 6
+LOOK_EVERY: Final = 5.0
+
+START_REFUSED: Final = frozenset({400, 401, 403, 404, 422, 429})
+"""Answers to a trigger that surely mean that no run was made."""
+
+QUEUE_FULL: Final = 503
+"""Means the full queue if it comes in axiom.ai's own form; a gateway's says nothing of the run behind it."""
+
+DASHBOARD: Final = "the axiom.ai dashboard (https://axiom.ai, Cloud runs)"
+
+HINTS: Final[Mapping[int, str]] = {
+    401: "Check the API key in the password of the connection; making a new key kills the old one at once.",
+    403: "The runtime quota of the period is used up, or the plan has no API access.",
+    404: "Names are exact: case and spaces count.",
+    429: "At most 100 calls a minute are allowed for a key.",
+    503: "The queue is full; nothing was started.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """What a viewer URL holds. Whoever has it can watch the run and stop it.
+
+    :param pid: two-digit number of the pod group, leading zero kept.
+    :param pw: the run's password.
+    :param task_id: the run's task id, if the URL has it; it is no secret.
+    """
+
+    pid: str
+    pw: str = field(repr=False)
+    task_id: str | None = None
+
+
+_POD: Final = re.compile(r"(?:^|[^a-z0-9])c-\d{2}(\d{2})(?!\d)", re.IGNORECASE)
+
+
+def parse_viewer_url(url: str) -> Viewer:
+    """Return ``pid`` and ``pw`` of a viewer URL, in any of the shapes that were seen.
+
+    The link is a page whose query names the pod's ``host`` and a ``password``; the documentation shows it
+    cut off at the host, without scheme and with ``&`` in place of ``?``. ``pid`` is the last two of the four
+    digits behind ``c-`` in the pod's host (not "the last two digits of the host name": that may end in a
+    proxy's version number).
+
+    Source: https://axiom.ai/docs/developer-hub/api/run-automations/stop-a-run
+
+    :raises InvalidIdentifier: if the URL has no password, or no pid can be read from it. The message does
+        not repeat the URL.
+    """
+    host, _, query = re.sub(r"[?#]", "&", url.strip()).partition("&")
+    values = dict(pair.partition("=")[::2] for pair in query.split("&") if "=" in pair)
+    pw = unquote(values.get("password", ""))
+    if not pw:
+        raise InvalidIdentifier(
+            "The viewer URL has no password. Give the whole link that axiom.ai answered the trigger with "
+            "(key 'OPEN LINK IN BROWSER'), or give pid and pw instead."
+        )
+    pod = _POD.search(unquote(values.get("host", ""))) or _POD.search(unquote(host))
+    if pod is None:
+        raise InvalidIdentifier(
+            "No pid can be read from this viewer URL: its host has no c- followed by four digits, as in "
+            "c-0007-v4-proxy. Give pid (the last two of the four digits, as text, with a leading zero) and pw "
+            "(the value of 'password' in the link) instead."
+        )
+    return Viewer(pod[1], pw, unquote(values["taskId"]) if values.get("taskId") else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Axiom(Vendor):
+    """axiom.ai's API v3 for one account.
+
+    :param api_key: the key; it travels in the body of every call but ``/stop``.
+    """
+
+    name: ClassVar[str] = "axiom"
+    label: ClassVar[str] = "axiom.ai"
+    states: ClassVar[Mapping[str, RunState]] = STATES
+    failed_may_mean_stopped: ClassVar[bool] = True
+    operations: ClassVar[frozenset[Operation]] = frozenset(
+        {Operation.START, Operation.WATCH, Operation.STOP, Operation.LIST, Operation.TEST}
+    )
+
+    api_key: str = field(repr=False)
+
+    # -- start ---------------------------------------------------------------------------------------
+
+    def trigger(self, name: str, data: list[list[Any]] | None = None) -> StartPlan:
+        """Plan a run of the automation ``name``.
+
+        :param name: its exact name.
+        :param data: input, a list of lists; passed through, since the documentation disagrees about two
+            or three levels.
+
+        Source: https://axiom.ai/docs/developer-hub/api/run-automations/trigger-an-automation
+        """
+
+        def prepare() -> Flow[Search]:
+            newest = yield from self._newest_report(name)
+            return {"name": name, "after": newest}
+
+        def start(search: Search) -> Flow[Started]:
+            return (yield from self._start(search, data))
+
+        return StartPlan({"name": name, "data": data}, prepare, start)
+
+    def _start(self, search: Search, data: list[list[Any]] | None) -> Flow[Started]:
+        body: dict[str, Any] = {"name": search["name"]}
+        if data is not None:
+            body["data"] = data
+        try:
+            response = yield self._request("/trigger", Effect.START, **body)
+        except (TransportError, BadAnswer) as error:
+            if isinstance(error, TransportError) and not error.sent:
+                raise
+            return (yield from self._lost(search, str(error)))
+        answer = response.json_or_none()
+        answer = answer if isinstance(answer, Mapping) else {}
+        refused = answer.get("status") == "error"
+        if response.status in START_REFUSED or (refused and (response.ok or response.status == QUEUE_FULL)):
+            raise StartRefused(
+                f"axiom.ai refused to start {search['name']!r} (HTTP {response.status}: {_text(response)}). "
+                f"{HINTS.get(response.status, '')}".strip(),
+                status=response.status,
+            )
+        if response.ok and isinstance(answer.get(VIEWER_KEY), str):
+            return self._with_viewer(answer[VIEWER_KEY], answer, search)
+        if response.ok and answer.get("status") == "queued":
+            return Started(_run_name(answer, search), {**_ids(search), "queued": "1"}, "queued")
+        return (yield from self._lost(search, f"the answer (HTTP {response.status}) has no viewer URL"))
+
+    def _with_viewer(self, url: str, answer: Mapping[str, Any], search: Search) -> Started:
+        try:
+            viewer = parse_viewer_url(url)
+        except InvalidIdentifier as error:
+            # The run lives and can be watched; only a stop will have to say that it cannot be done.
+            return Started(_run_name(answer, search), {**_ids(search), "unstoppable": str(error)}, "Running")
+        run_id = _run_name(answer, search, viewer.task_id)
+        return Started(run_id, {**_ids(search), "pid": viewer.pid, "pw": viewer.pw}, "Running")
+
+    def _lost(self, search: Search, why: str) -> Flow[Started]:
+        """Say what is known of a trigger without a usable answer. Its pid and pw cannot be had later."""
+        seen: list[Started] = []
+        for _ in range(LOST_CALL_LOOKS):
+            try:
+                seen = yield from self.find(search)
+            except (TransportError, VendorError, BadAnswer):
+                seen = []
+            if seen:
+                break
+            yield Pause(LOOK_EVERY)
+        listed = f"axiom.ai reports a run of it from {seen[0].ids['created_at']}" if seen else "none is reported"
+        raise StartUncertain(
+            f"axiom.ai was told to start {search['name']!r}, but {why}; {listed}. A run may be alive: it was not "
+            f"started again, and without its viewer URL it can be stopped only in {DASHBOARD}.",
+            candidates=tuple(run.run_id for run in seen),
+        )
+
+    def find(self, search: Search) -> Flow[list[Started]]:
+        """Return the runs of the name that are reported since ``search`` was written."""
+        reports = yield from self._reports_after(search["name"], search["after"])
+        return [
+            Started(f"{search['name']} ({when})", {**_ids(search), "created_at": when})
+            for when in (str(report.get("created_at")) for report in reports)
+        ]
+
+    # -- look ----------------------------------------------------------------------------------------
+
+    def status(self, run: ExternalRun) -> Flow[RunStatus]:
+        """Look at the newest run of the name; a final word is checked against the reports.
+
+        ``/run-data`` has no run identity and may still speak of the previous run; ``Finished``, which the
+        live endpoint is said to answer, tells no outcome. The report of our run is the first of that name
+        that is newer than those that were there before the trigger.
+
+        Source: https://axiom.ai/docs/developer-hub/api/run-automations/check-run-status and .../run-reports
+        """
+        response = yield self._request("/run-data", name=run.ids["name"])
+        answer = self._answer(response)
+        word = answer.get("status")
+        if not isinstance(word, str):
+            raise BadAnswer(f"axiom.ai's answer about {run.ids['name']!r} has no status.")
+        if word != FINISHED and self.state_of(word).is_live:
+            return RunStatus(self.state_of(word), word)
+        reports = yield from self._reports_after(run.ids["name"], run.ids.get("after", ""))
+        if reports:
+            return self._by_reports(reports, answer)
+        return self._without_report(run, word, answer, response.received_at)
+
+    def can_look(self, run: ExternalRun) -> bool:
+        """Return False for a run without a name: pid and pw stop a run, and tell nothing of it."""
+        return "name" in run.ids
+
+    def _by_reports(self, reports: list[Mapping[str, Any]], answer: Mapping[str, Any]) -> RunStatus:
+        """Judge by the reports of the runs since the trigger, the first of them being ours.
+
+        Several runs of one name cannot be told apart for sure: all must be over before ours counts as over.
+        """
+        words = [str(report.get("status")) for report in reports]
+        for word in words:
+            if self.state_of(word).is_live:
+                return RunStatus(self.state_of(word), word)
+        first = reports[0]
+        state = self.state_of(words[0])
+        if len(set(words)) > 1:
+            return RunStatus(
+                RunState.FAILED,
+                words[0],
+                f"{len(words)} runs of this name ended since the start, as {', '.join(words)}; axiom.ai does "
+                "not tell which is this task's, so it is not taken for a success.",
+            )
+        result = answer.get("data") if state is RunState.SUCCEEDED else None
+        return RunStatus(state, words[0], text_of(first.get("description")), result)
+
+    def _without_report(self, run: ExternalRun, word: str, answer: Mapping[str, Any], now: float) -> RunStatus:
+        if run.ids.get("queued"):
+            return RunStatus(RunState.QUEUED, word, "queued; no report of this run yet")
+        if now - run.started_at.timestamp() < SETTLE_SECONDS:
+            return RunStatus(RunState.RUNNING, word, "no report of this run yet; the word may be the previous run's")
+        if word == FINISHED:
+            return RunStatus(RunState.FAILED, word, "axiom.ai reports no outcome; it is not taken for a success")
+        return RunStatus(self.state_of(word), word, None, answer.get("data"))
+
+    def _reports_after(self, name: str, after: str) -> Flow[list[Mapping[str, Any]]]:
+        """Return the reports of ``name`` that are newer than ``after``, the oldest first."""
+        reports = yield from self.reports(REPORT_COUNT)
+        return sorted(
+            (r for r in reports if r.get("task_name") == name and _moment(r) > _moment({"created_at": after})),
+            key=_moment,
+        )
+
+    def _newest_report(self, name: str) -> Flow[str]:
+        """Return when the newest reported run of ``name`` was made, or an empty text."""
+        reports = yield from self._reports_after(name, "")
+        return str(reports[-1].get("created_at")) if reports else ""
+
+    def reports(self, count: int) -> Flow[list[Mapping[str, Any]]]:
+        """Return the newest ``count`` runs of the whole account, newest first.
+
+        Source: https://axiom.ai/docs/developer-hub/api/run-automations/run-reports
+        """
+        answer = self._answer((yield self._request("/run-reports", count=count)))
+        data = answer.get("data")
+        reports = data.get("reports") if isinstance(data, Mapping) else None
+        if not isinstance(reports, list):
+            raise BadAnswer("axiom.ai's list of reports has no reports.")
+        return [report for report in reports if isinstance(report, Mapping)]
+
+    def automations(self) -> Flow[list[str]]:
+        """Return the exact names that can be triggered.
+
+        Source: https://axiom.ai/docs/developer-hub/api/run-automations/list-automations
+        """
+        data = self._answer((yield self._request("/list-automations"))).get("data")
+        names = data.get("names") if isinstance(data, Mapping) else None
+        if not isinstance(names, list):
+            raise BadAnswer("axiom.ai's list of automations has no names.")
+        return [str(name) for name in names]
+
+    def remaining_runtime(self) -> Flow[Mapping[str, Any]]:
+        """Return ``used``, ``allowance`` and ``remaining`` minutes of the subscription month.
+
+        Source: https://axiom.ai/docs/developer-hub/api/usage-and-limits/remaining-runtime
+        """
+        data = self._answer((yield self._request("/remaining-runtime"))).get("data")
+        if not isinstance(data, Mapping):
+            raise BadAnswer("axiom.ai's answer about the remaining runtime has no data.")
+        return data
+
+    # -- act -----------------------------------------------------------------------------------------
+
+    def ask_stop(self, run: ExternalRun) -> Flow[StopReply]:
+        """Ask to stop by ``pid`` and ``pw``; this call carries no API key.
+
+        Success was documented as the pid echoed under ``stopped``; the body for a run that is over is not
+        documented, so a 2xx without it is no error.
+
+        Source: https://axiom.ai/docs/developer-hub/api/run-automations/stop-a-run
+        """
+        if "pw" not in run.ids:
+            raise CannotStop(self._why_unstoppable(run))
+        body = {"pid": run.ids["pid"], "pw": run.ids["pw"]}
+        response = yield HttpRequest("POST", "/stop", Effect.STOP, json=body)
+        self._answer(response, empty_is_fine=True)
+        return StopReply()
+
+    def _why_unstoppable(self, run: ExternalRun) -> str:
+        if run.ids.get("queued"):
+            return (
+                f"The axiom.ai run {run.run_id!r} was queued: it has no viewer URL, so it cannot be stopped over "
+                f"the API. Cancel it in {DASHBOARD}; it may start at any time until then."
+            )
+        why = run.ids.get("unstoppable", "its viewer URL is not known.")
+        return f"The axiom.ai run {run.run_id!r} cannot be stopped over the API: {why} Stop it in {DASHBOARD}."
+
+    def test(self) -> Flow[str]:
+        """Read the remaining runtime, the smallest harmless call."""
+        left = (yield from self.remaining_runtime()).get("remaining")
+        minutes = f"{left} minutes of runtime left" if left is not None else "the remaining runtime is not told"
+        return f"Reached axiom.ai with this API key; {minutes}."
+
+    # -- envelope ------------------------------------------------------------------------------------
+
+    def _request(self, where: str, effect: Effect = Effect.READ, **body: Any) -> HttpRequest:
+        return HttpRequest("POST", where, effect, json={"key": self.api_key, **body})
+
+    def _answer(self, response: HttpResponse, *, empty_is_fine: bool = False) -> Mapping[str, Any]:
+        """Return the body; ``"status": "error"`` is an error whatever the HTTP status says."""
+        if not response.ok:
+            raise self._error(response)
+        body = response.json_or_none() if empty_is_fine else response.json()
+        if not isinstance(body, Mapping):
+            if empty_is_fine:
+                return {}
+            raise BadAnswer(f"axiom.ai's answer is no JSON object: {response.excerpt()!r}")
+        if body.get("status") == "error":
+            raise self._error(response)
+        return body
+
+    def _error(self, response: HttpResponse) -> VendorError:
+        hint = HINTS.get(response.status, "")
+        return vendor_error(
+            response.status, f"axiom.ai answered HTTP {response.status}: {_text(response)}. {hint}".strip()
+        )
+
+
+def _text(response: HttpResponse) -> str:
+    body = response.json_or_none()
+    message = body.get("message") if isinstance(body, Mapping) else None
+    return text_of(message) or response.excerpt() or "no text"
+
+
+def _ids(search: Search) -> dict[str, str]:
+    return {"name": str(search["name"]), "after": str(search["after"])}
+
+
+def _run_name(answer: Mapping[str, Any], search: Search, task_id: str | None = None) -> str:
+    """Return what people may call the run: axiom.ai gives ids only in some answers, and documents none."""
+    run_id = answer.get("run_id")
+    given = str(run_id) if isinstance(run_id, str | int) and str(run_id) else task_id
+    return f"{search['name']} #{given}" if given else str(search["name"])
+
+
+def _moment(report: Mapping[str, Any]) -> float:
+    moment = parse_time(report.get("created_at"))
+    return moment.timestamp() if moment else 0.0

@@ -1,0 +1,371 @@
+"""What every vendor's file speaks: requests, answers, flows, and the shape of a vendor.
+
+The theory. An operation at a vendor is often several calls: stop = look, ask, look again; list = page by
+page. Each is written once, as a *flow*: a generator that yields what it needs and is sent the answer.
+It yields
+
+- an ``HttpRequest`` and is sent an ``HttpResponse`` (or has a ``TransportError`` thrown in),
+- a ``Pause`` and is sent ``None`` once it has passed,
+- an ``Open`` and is sent a ``PendingCall``: a request that is under way while the flow goes on,
+- a ``Tell`` and is sent ``None``: something worth recording or logging, which the driver's listener gets.
+
+``transport.sync`` drives a flow with requests, ``transport.aio`` with aiohttp; the flow cannot tell which.
+A flow knows no host: a path is relative to the connection's base URL, so that nothing that a vendor
+answers, or that lies in an XCom, can send a credential elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, StrEnum
+from functools import cache
+from typing import Any, ClassVar, Final, Protocol, TypeVar
+from urllib.parse import quote
+
+from airflow_runctl.exceptions import (
+    BadAnswer,
+    ConnectionSetupError,
+    InvalidIdentifier,
+    LoginRefused,
+    NotFound,
+    RateLimited,
+    VendorError,
+)
+from airflow_runctl.runs import ExternalRun, RunState, RunStatus
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+EXCERPT: Final = 300
+"""How many characters of a vendor's own text an error message quotes."""
+
+
+class Effect(Enum):
+    """What a request does at the vendor; ``transport.retry`` decides by it what may be sent again."""
+
+    READ = "read"
+    STOP = "stop"
+    START = "start"
+
+
+class Operation(StrEnum):
+    """What people can do with a vendor; a vendor lists the ones that it takes."""
+
+    START = "start"
+    WATCH = "watch"
+    STOP = "stop"
+    PAUSE = "pause"
+    RESUME = "resume"
+    LIST = "list"
+    TEST = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One request, relative to the connection's base URL.
+
+    :param method: HTTP method.
+    :param path: percent-encoded path that begins with ``/``; see :func:`path`.
+    :param effect: what it does at the vendor.
+    :param query: query parameters.
+    :param headers: headers, the credential among them; never shown.
+    :param json: body, sent as JSON; ``None`` sends no body and no content type.
+    :param data: body as it is, for media types other than JSON; goes with a ``Content-Type`` in ``headers``.
+    :param timeout: seconds to wait for the answer, instead of the connection's; ``None`` for that.
+    :param base_url: another base URL than the connection's; only ever one that the connection allows.
+    """
+
+    method: str
+    path: str
+    effect: Effect = Effect.READ
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    json: Any = field(default=None, repr=False)
+    data: bytes | None = field(default=None, repr=False)
+    timeout: float | None = None
+    base_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """One answer.
+
+    :param status: HTTP status.
+    :param headers: headers with lower-case names.
+    :param body: the body, whole.
+    :param received_at: when it came, by the clock of this machine (Unix time).
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    received_at: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """True for a 2xx."""
+        return 200 <= self.status < 300
+
+    def json(self) -> Any:
+        """Return the body as JSON; an empty one is ``None``.
+
+        :raises BadAnswer: if it is not JSON.
+        """
+        if not self.body.strip():
+            return None
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise BadAnswer(
+                f"The answer (HTTP {self.status}, {len(self.body)} bytes) is not JSON: {self.excerpt()!r}"
+            ) from error
+
+    def json_or_none(self) -> Any:
+        """Return the body as JSON, or ``None`` if it is not."""
+        try:
+            return self.json()
+        except BadAnswer:
+            return None
+
+    def excerpt(self) -> str:
+        """Return the beginning of the body as text, for messages."""
+        text = self.body[: 4 * EXCERPT].decode("utf-8", errors="replace").strip()
+        return text if len(text) <= EXCERPT else text[:EXCERPT] + "..."
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait, then go on.
+
+    :param seconds: how long.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Send a request that may stay unanswered for long, and go on meanwhile.
+
+    :param request: the request.
+    """
+
+    request: HttpRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Say something to whoever drives the flow.
+
+    :param what: a value that the listener knows.
+    """
+
+    what: object
+
+
+class PendingCall(Protocol):
+    """A request that is under way."""
+
+    def poll(self) -> HttpResponse | None:
+        """Return the answer, or ``None`` while there is none.
+
+        :raises TransportError: if the call broke.
+        """
+
+
+Step = HttpRequest | Pause | Open | Tell
+
+Flow = Generator[Step, Any, T]
+"""An operation that yields what it needs and returns a ``T``."""
+
+
+Search = Mapping[str, Any]
+"""Plain JSON, free of secrets, by which a run can be looked for if the answer to its start is lost."""
+
+
+def path(*segments: str) -> str:
+    """Return a path of percent-encoded ``segments``.
+
+    :raises InvalidIdentifier: for an empty segment, ``.`` or ``..``: clients and gateways resolve these,
+        encoded or not, and the request would reach something else.
+    """
+    for segment in segments:
+        if segment in {"", ".", ".."}:
+            raise InvalidIdentifier(f"{segment!r} cannot be an id or a name in the path {'/'.join(segments)!r}.")
+    return "".join("/" + quote(segment, safe="") for segment in segments)
+
+
+def bearer(token: str) -> dict[str, str]:
+    """Return the header of a bearer token.
+
+    :raises ConnectionSetupError: if no header can carry it.
+    """
+    if not (token.isascii() and token.isprintable()):
+        raise ConnectionSetupError(
+            "A token of the connection holds characters that no HTTP header can carry: was it pasted as it was given?"
+        )
+    return {"Authorization": f"Bearer {token}"}
+
+
+def basic(login: str, password: str) -> dict[str, str]:
+    """Return the header of Basic authentication."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{login}:{password}".encode()).decode("ascii")}
+
+
+HTTP_ERRORS: Final[Mapping[int, type[VendorError]]] = {
+    401: LoginRefused,
+    403: LoginRefused,
+    404: NotFound,
+    429: RateLimited,
+}
+"""HTTP status to error; what is not here is a plain ``VendorError``."""
+
+
+def vendor_error(status: int, message: str) -> VendorError:
+    """Return the error for an HTTP status."""
+    return HTTP_ERRORS.get(status, VendorError)(message, status=status)
+
+
+@cache
+def _warn_unknown_word(vendor: str, word: str) -> None:
+    log.warning(
+        "%s: state %r is not documented. The run is taken for live; only a limit or a stop ends the wait.",
+        vendor,
+        word,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a start gave.
+
+    :param run_id: the run's id, for people.
+    :param ids: what the vendor asks for to act on the run; may hold secrets.
+    :param vendor_state: the vendor's word for where it stands, for the log.
+    :param shown: what a task that does not wait hands to later ones; no secret among it.
+    """
+
+    run_id: str
+    ids: Mapping[str, str] = field(repr=False)
+    vendor_state: str = ""
+    shown: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopReply:
+    """The vendor's answer to the request to stop, which is not the stop itself.
+
+    :param status: a look at the run, if the answer has one.
+    """
+
+    status: RunStatus | None = None
+
+
+class Vendor(ABC):
+    """What one vendor's API can do. Holds the credential; knows no host, no clock, no Airflow."""
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    operations: ClassVar[frozenset[Operation]]
+    states: ClassVar[Mapping[str, RunState]]
+    failed_may_mean_stopped: ClassVar[bool]
+    """True where the vendor shows a run that was stopped as plain failed."""
+
+    suspended_hint: ClassVar[str] = "With on_retry='resume' a further try resumes it."
+    """What an error about a suspended run tells to do."""
+
+    filters: ClassVar[frozenset[str]] = frozenset()
+    """What live runs can be searched by (:meth:`live_runs`); none where the vendor cannot tell."""
+
+    @abstractmethod
+    def status(self, run: ExternalRun) -> Flow[RunStatus]:
+        """Look at ``run``."""
+
+    @abstractmethod
+    def ask_stop(self, run: ExternalRun) -> Flow[StopReply]:
+        """Ask the vendor to stop ``run``; to confirm it is another's work.
+
+        :raises CannotStop: if the vendor has no way to stop this run.
+        """
+
+    def can_look(self, run: ExternalRun) -> bool:
+        """Return False for a run that can be told to stop, but not be looked at."""
+        return True
+
+    def ask_resume(self, run: ExternalRun) -> Flow[None]:
+        """Ask the vendor to resume ``run``."""
+        raise NotImplementedError(f"{self.label} cannot resume a run")
+
+    def ask_pause(self, run: ExternalRun) -> Flow[None]:
+        """Ask the vendor to pause ``run``."""
+        raise NotImplementedError(f"{self.label} cannot pause a run")
+
+    def find(self, search: Search) -> Flow[list[Started]]:
+        """Return the runs that an unfinished start, written ahead as ``search``, may have made.
+
+        :param search: the search keys that were recorded before the start.
+        """
+        raise NotImplementedError(f"{self.label} cannot look for the run of an unfinished start")
+
+    def live_runs(self, filters: Mapping[str, str]) -> Flow[list[Started]]:
+        """Return every run that is alive now and surely matches every filter.
+
+        A run of which the vendor does not say what a filter asks for is left out: who asks may stop them all.
+
+        :param filters: some of :attr:`filters`, at least one, each with the exact value wanted.
+        """
+        raise NotImplementedError(f"{self.label} cannot look for runs")
+
+    @abstractmethod
+    def test(self) -> Flow[str]:
+        """Return a sentence that says what the connection reaches, and as whom."""
+
+    def run_url(self, base_url: str, started: Started) -> str | None:
+        """Return the page of a run, free of secrets, or ``None`` where the vendor has none."""
+        return None
+
+    def state_of(self, word: str) -> RunState:
+        """Map the vendor's own word; an undocumented one is live and is logged once."""
+        try:
+            return self.states[word]
+        except KeyError:
+            _warn_unknown_word(self.label, word)
+            return RunState.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class StartPlan:
+    """A start in two steps, so that what is needed to find the run again is recorded before it exists.
+
+    :param arguments: what is started, plain JSON: tells one start from another.
+    :param prepare: checks what can be checked and returns the search keys; starts nothing.
+    :param start: sends the start, at most once, and returns the run.
+    """
+
+    arguments: Any = field(repr=False)
+    prepare: Callable[[], Flow[Search]]
+    start: Callable[[Search], Flow[Started]]
+
+
+def text_of(value: Any) -> str | None:
+    """Return ``value`` as text for a message: ``None`` stays, a container becomes JSON."""
+    if value is None or value == "":
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 4 * EXCERPT else text[: 4 * EXCERPT] + "..."
+
+
+def parse_time(value: Any) -> datetime | None:
+    """Return an ISO 8601 time, or ``None`` if ``value`` is none."""
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo else None

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Writes constraints/airflow-<minor>.txt: what a fresh environment with this package, its dev tools and one
+# Airflow holds today. Run again to take newer versions:
+#
+#   constraints/generate.sh 3.3.2 [python3.11]
+set -euo pipefail
+
+airflow=${1:?"usage: $0 <airflow version> [python]"}
+python=${2:-python3.11}
+here=$(cd "$(dirname "$0")" && pwd)
+target="$here/airflow-$(cut -d. -f1,2 <<<"$airflow").txt"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+"$python" -m venv "$work/venv"
+"$work/venv/bin/pip" install -qq --upgrade pip
+"$work/venv/bin/pip" install -qq "apache-airflow==$airflow" -e "$here/..[cli,dev]"
+{
+  echo "# Test environment for Apache Airflow $airflow on $("$work/venv/bin/python" -V)."
+  echo "# Made by: constraints/generate.sh $airflow"
+  # Only name==version lines: no addresses, no paths, not this package itself.
+  "$work/venv/bin/pip" freeze --exclude-editable | grep -E '^[A-Za-z0-9._-]+==[^ ]+$' | LC_ALL=C sort -f
+} >"$work/constraints.txt"
+mv "$work/constraints.txt" "$target"
+echo "$target: $(grep -c == "$target") packages"

@@ -1,0 +1,378 @@
+"""A real Airflow for the demo and the system tests: own home, ports and database, a process per component.
+
+::
+
+    with RealAirflow(dag_folders=[Path("example_dags")], environment=sandbox.connections) as airflow:
+        run_id = airflow.trigger("my_dag")
+        airflow.wait_for(lambda: airflow.dag_run_state("my_dag", run_id) == "success", "success", 60)
+"""
+
+import atexit
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import requests
+from cryptography.fernet import Fernet
+
+from demo.metadata import Metadata
+from demo.processes import ProcessRow, Sessions
+from demo.rest import UNMAPPED, AirflowApiError, AirflowRest
+from demo.signals import polite_termination, uninterrupted
+
+Found = TypeVar("Found")
+
+COMPONENTS = {
+    "api-server": ["api-server"],
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+}
+# What no process can answer goes to all processes of a component, as when its machine is lost or stalls.
+WHOLE_COMPONENT = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT}
+# A file that makes a Dag at its top level; helpers beside it need not be waited for.
+MAKES_A_DAG = re.compile(r"^(@|with |\w+ = )([\w.]+\.)?dag\b", re.IGNORECASE | re.MULTILINE)
+# Not stored yet; in the middle of another change. Errors of the server itself (SQLite is locked) pass too.
+NOT_YET = {404, 409}
+POLL_SECONDS = 0.25
+PROGRESS_SECONDS = 5.0
+TAIL_LINES = 15
+TAIL_FILES = 8
+TAIL_WIDTH = 400
+
+
+class RealAirflowError(Exception):
+    """Airflow did not do what was waited for; the message ends with its logs."""
+
+
+class RealAirflow(AirflowRest):
+    """A booted Airflow (3.1 or newer) from the environment of the running interpreter, and its REST API.
+
+    Use it as a context manager, or call ``boot`` and ``close``. It leaves nothing behind when the interpreter
+    ends, is interrupted, terminated or killed.
+
+    :param dag_folders: folders with Dag files; each becomes a Dag bundle. Boot waits until each Dag file is
+        stored and fails if one does not import
+    :param environment: further environment variables for all components, ``AIRFLOW_CONN_...`` for example
+    :param config: further settings as ``{"triggerer.default_capacity": 10}``, over the fast ones here
+    :param database: SQLAlchemy URL of a PostgreSQL database whose server gets a temporary database for this
+        Airflow; SQLite by default
+    :param progress: called with a line of text now and then while Airflow boots
+    """
+
+    def __init__(
+        self,
+        *,
+        dag_folders: Sequence[Path] = (),
+        environment: Mapping[str, str] | None = None,
+        config: Mapping[str, object] | None = None,
+        database: str | None = None,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        super().__init__(f"http://127.0.0.1:{_free_port()}")
+        self.dag_folders = [folder.resolve() for folder in dag_folders]
+        self.home = Path(tempfile.mkdtemp(prefix="real-airflow-"))
+        self.boot_seconds = 0.0
+        fernet_key = Fernet.generate_key().decode()
+        self._termination = ExitStack()
+        self._cleanup = ExitStack()
+        self._cleanup.callback(shutil.rmtree, self.home, ignore_errors=True)
+        self.metadata = Metadata(database or f"sqlite:///{self.home}/airflow.db", fernet_key)
+        self._cleanup.callback(self.metadata.close)
+        self.sessions = Sessions(self.home)
+        self._cleanup.callback(self.sessions.close)
+        atexit.register(self.close)
+        self._progress = progress
+        self._expected_up: set[str] = set()
+        self._environment = self._components_environment(fernet_key, config or {}) | dict(environment or {})
+
+    def _components_environment(self, fernet_key: str, config: Mapping[str, object]) -> dict[str, str]:
+        bundle = "airflow.dag_processing.bundles.local.LocalDagBundle"
+        settings = {
+            "core.executor": "LocalExecutor",
+            "core.parallelism": 16,
+            "core.load_examples": False,
+            "core.dags_are_paused_at_creation": False,
+            "core.simple_auth_manager_all_admins": True,
+            "core.fernet_key": fernet_key,
+            "core.execution_api_server_url": f"{self.url}/execution/",
+            "core.min_serialized_dag_update_interval": 0,
+            "database.sql_alchemy_conn": self.metadata.url,
+            "api.host": "127.0.0.1",
+            "api.port": self.url.rpartition(":")[2],
+            "api.base_url": self.url,
+            "api.secret_key": secrets.token_hex(32),
+            "api_auth.jwt_secret": secrets.token_hex(32),
+            "dag_processor.dag_bundle_config_list": json.dumps(
+                [
+                    {"name": f"{n}-{folder.name}", "classpath": bundle, "kwargs": {"path": str(folder)}}
+                    for n, folder in enumerate(self.dag_folders)
+                ]
+            ),
+            "dag_processor.bundle_refresh_check_interval": 1,
+            "dag_processor.refresh_interval": 5,
+            "scheduler.scheduler_idle_sleep_time": 0.2,
+            # A task that goes on sooner than this after its deferral can be taken for killed by LocalExecutor.
+            "workers.min_heartbeat_interval": 1,
+            "usage_data_collection.enabled": False,
+        }
+        settings.update(config)
+        # What a developer has set for another Airflow must not reach this one.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+        loopback = ",".join(filter(None, [inherited.get("no_proxy"), "127.0.0.1", "localhost"]))
+        return {
+            **inherited,
+            "AIRFLOW_HOME": str(self.home),
+            "NO_COLOR": "1",
+            "NO_PROXY": loopback,
+            "no_proxy": loopback,
+            **{f"AIRFLOW__{name.upper().replace('.', '__')}": str(value) for name, value in settings.items()},
+        }
+
+    # --- from boot to close ---
+
+    def __enter__(self) -> Self:
+        self.boot()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def boot(self) -> None:
+        """Create the database, start every component, wait until all are healthy and all Dags are stored.
+
+        :raises RealAirflowError: with the logs, when this does not happen within two minutes
+        """
+        began = time.monotonic()
+        self._termination.enter_context(polite_termination())
+        try:
+            self._migrate()
+            for name in COMPONENTS:
+                self.start(name)
+            self.wait_for(self._all_healthy, "all components to be healthy", 120, self._progress)
+            self.wait_for(self._all_dags_stored, "all Dag files to be stored", 120, self._progress)
+            if errors := self.import_errors():
+                raise RealAirflowError("\n".join(f"{file}:\n{trace}" for file, trace in errors.items()))
+        except BaseException:
+            self.close()
+            raise
+        self.boot_seconds = time.monotonic() - began
+        self._progress(f"Airflow is up after {self.boot_seconds:.0f} s: {self.url}")
+
+    def close(self) -> None:
+        """End every process, remove the home and the database. More than once is no error."""
+        self._termination.close()
+        with uninterrupted():
+            atexit.unregister(self.close)
+            self._expected_up.clear()
+            self._cleanup.close()
+
+    def _migrate(self) -> None:
+        self.sessions.start("migrate", self._airflow("db", "migrate"), self._environment)
+        self.wait_for(
+            lambda: self.sessions.exit_code("migrate") is not None,
+            "the metadata database",
+            120,
+            self._progress,
+        )
+        if self.sessions.exit_code("migrate") != 0:
+            raise RealAirflowError(f"'airflow db migrate' failed.\n{self.tails()}")
+        self.metadata.keep_history()
+
+    def _all_healthy(self) -> bool:
+        return set(self.health().values()) == {"healthy"}
+
+    def _all_dags_stored(self) -> bool:
+        seen = {Path(dag["fileloc"]) for dag in self.dags()}
+        # Import errors name the file relative to its bundle.
+        broken = tuple(self.import_errors())
+        files = [file for folder in self.dag_folders for file in folder.rglob("*.py")]
+        return all(file in seen or str(file).endswith(broken) for file in files if MAKES_A_DAG.search(file.read_text()))
+
+    # --- its components ---
+
+    def _airflow(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "airflow", *arguments]
+
+    def start(self, component: str) -> None:
+        """Start a component that is not running: ``triggerer``, or a second one as ``triggerer-2``.
+
+        It is up when its work shows; ``health`` tells of the latest of its kind.
+        """
+        command = COMPONENTS[re.sub(r"-\d+$", "", component)]
+        self.sessions.start(component, self._airflow(*command), self._environment)
+        self._expected_up.add(component)
+
+    def kill(
+        self,
+        component: str,
+        number: signal.Signals = signal.SIGKILL,
+        *,
+        children: bool | None = None,
+    ) -> None:
+        """Send a signal to a component.
+
+        :param number: by default SIGKILL; SIGSTOP and SIGCONT stall it and let it go on
+        :param children: also to everything it has forked, tasks included; by default for SIGKILL, SIGSTOP
+            and SIGCONT
+        """
+        if number not in (signal.SIGSTOP, signal.SIGCONT):
+            self._expected_up.discard(component)
+        everything = number in WHOLE_COMPONENT if children is None else children
+        self.sessions.kill(component, number, children=everything)
+
+    def pid(self, component: str) -> int:
+        """Return the process id of a component."""
+        return self.sessions.pid(component)
+
+    def process_table(self) -> list[ProcessRow]:
+        """Return every living process of this Airflow."""
+        return self.sessions.table()
+
+    def leftovers(self) -> list[ProcessRow | Path]:
+        """Return what ``close`` should have removed and has not: processes, files."""
+        return [*self.process_table(), *self.home.rglob("*")]
+
+    def task_process(
+        self, dag_id: str, run_id: str, task_id: str, map_index: int = UNMAPPED, timeout: float = 60
+    ) -> int:
+        """Wait until a task instance runs and return the id of the process that runs its code."""
+        return self._task_row(dag_id, run_id, task_id, map_index, timeout).pid
+
+    def task_supervisor(
+        self, dag_id: str, run_id: str, task_id: str, map_index: int = UNMAPPED, timeout: float = 60
+    ) -> int:
+        """Wait until a task instance runs and return the id of the executor's process that supervises it."""
+        return self._task_row(dag_id, run_id, task_id, map_index, timeout).parent
+
+    def _task_row(self, dag_id: str, run_id: str, task_id: str, map_index: int, timeout: float) -> ProcessRow:
+        def find() -> ProcessRow | None:
+            row = self.task_instance(dag_id, run_id, task_id, map_index)
+            title = f"airflow worker -- {row['id']}"
+            return next((process for process in self.process_table() if process.title == title), None)
+
+        return self.wait_for(find, f"the process of task {dag_id}.{task_id}", timeout)
+
+    def triggerer_of(
+        self, dag_id: str, run_id: str, task_id: str, map_index: int = UNMAPPED, timeout: float = 60
+    ) -> int:
+        """Wait until a triggerer has taken the trigger of a deferred task instance; return its job id."""
+
+        def find() -> int | None:
+            trigger = self.task_instance(dag_id, run_id, task_id, map_index)["trigger"]
+            taken: int | None = trigger["triggerer_id"] if trigger else None
+            return taken
+
+        return self.wait_for(find, f"a triggerer to take the trigger of {dag_id}.{task_id}", timeout)
+
+    # --- waiting and looking ---
+
+    def wait_for(
+        self,
+        predicate: Callable[[], Found | None],
+        what: str,
+        timeout: float,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> Found:
+        """Ask again and again until ``predicate`` returns something true; return that.
+
+        While the API server is away or does not know what is asked for, the answer is "not yet".
+
+        :param what: ends the sentence "waited in vain for ..."
+        :param timeout: seconds
+        :raises RealAirflowError: when it takes longer, or a component ended that nobody killed
+        """
+        began = said = time.monotonic()
+        trouble = ""
+        while True:
+            try:
+                if found := predicate():
+                    return found
+                trouble = ""
+            except (requests.RequestException, AirflowApiError) as error:
+                if isinstance(error, AirflowApiError) and error.status < 500 and error.status not in NOT_YET:
+                    raise
+                trouble = f" (last answer: {str(error)[:300]})"
+            waited = time.monotonic() - began
+            if waited > timeout:
+                raise RealAirflowError(f"Waited {waited:.0f} s in vain for {what}{trouble}.\n{self.tails()}")
+            if ended := self._expected_up - set(self.sessions.running()):
+                codes = ", ".join(f"{name} ({self.sessions.exit_code(name)})" for name in ended)
+                raise RealAirflowError(f"Ended while waiting for {what}: {codes}.\n{self.tails()}")
+            if time.monotonic() - said > PROGRESS_SECONDS:
+                said = time.monotonic()
+                progress(f"still booting, {waited:.0f} s: waiting for {what}")
+            time.sleep(POLL_SECONDS)
+
+    def wait_for_dag_run(self, dag_id: str, run_id: str, timeout: float = 120) -> str:
+        """Wait until a Dag run is over; return success or failed."""
+
+        def over() -> str | None:
+            state = self.dag_run_state(dag_id, run_id)
+            return state if state in ("success", "failed") else None
+
+        return self.wait_for(over, f"Dag run {run_id} of {dag_id} to be over", timeout)
+
+    def wait_for_task(
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        *states: str,
+        map_index: int = UNMAPPED,
+        timeout: float = 120,
+    ) -> str:
+        """Wait until a task instance is in one of these states; return which."""
+
+        def reached() -> str | None:
+            state = self.task_state(dag_id, run_id, task_id, map_index)
+            return state if state in states else None
+
+        return self.wait_for(reached, f"task {dag_id}.{task_id} to be {' or '.join(states)}", timeout)
+
+    def log_files(self) -> list[Path]:
+        """Return every log file of this Airflow: components, Dag processor, tasks, triggers; latest last."""
+        folders = (self.sessions.logs, self.home / "logs")
+        files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+        return sorted(files, key=lambda file: file.stat().st_mtime)
+
+    def tails(self) -> str:
+        """Return the ends of the logs that were written last, for the message of a failing test."""
+        return "\n".join(_tail(file, self.home) for file in self.log_files()[-TAIL_FILES:])
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Yield (where, text) of everything in which a secret could show.
+
+        All log files, and all that is or was in the metadata database: XComs, rendered fields, arguments and
+        events of triggers (decrypted), data and output of callbacks, task state store, ...
+        """
+        for file in self.log_files():
+            yield str(file.relative_to(self.home)), file.read_text(errors="replace")
+        yield from self.metadata.texts()
+
+
+def _tail(file: Path, home: Path) -> str:
+    # The API server's access log drowns everything else, and what is asked most is the harness's own polling.
+    lines = [line for line in file.read_text(errors="replace").splitlines() if "[http.access]" not in line]
+    return "\n".join([f"--- {file.relative_to(home)}", *(line[:TAIL_WIDTH] for line in lines[-TAIL_LINES:])])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,17 @@
+"""SnapLogic: start a Triggered Task's pipeline with parameters, and wait for its end in the triggerer."""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG
+
+from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
+
+with DAG("snaplogic_task"):
+    SnapLogicTriggerTaskOperator(
+        task_id="load_orders",
+        task_path="/Acme/projects/sales/load-orders",
+        pipeline_name="load-orders",
+        parameters={"day": "{{ dag_run.run_after | ds }}"},
+        deferrable=True,
+        max_runtime=timedelta(hours=1),
+    )

@@ -1,0 +1,1 @@
+"""Jobs at Acme, a made-up vendor, for airflow-runctl."""

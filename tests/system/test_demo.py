@@ -1,0 +1,74 @@
+"""``make demo`` as a user runs it: its own processes, its exit code, and nothing left behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STORIES = ("deadline_stops_hung_runs", "max_runtime_while_deferred", "execution_timeout_on_worker")
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """A folder for all temporary files of a demo."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    return folder
+
+
+def processes_of(temporary: Path) -> Iterator[psutil.Process]:
+    """What still runs of a demo: all of it has the demo's folder for temporary files in its environment."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("TMPDIR") == str(temporary) and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
+        except (psutil.Error, OSError):
+            continue
+
+
+def start(temporary: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "demo"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(temporary), "COLUMNS": "140"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_the_demo_shows_that_every_run_was_stopped_and_leaves_nothing(temporary: Path):
+    demo = start(temporary)
+    out, _ = demo.communicate(timeout=300)
+
+    assert demo.returncode == 0, out
+    assert "Open runs at the vendors: 0. Every run was really stopped." in out
+    for story in STORIES:
+        assert story in out
+    for line in ("started", "stop asked", "stop confirmed", "passes", "task load_orders: failed", "open runs: 0"):
+        assert line in out
+    assert len(re.findall("stop confirmed", out)) == 5
+    assert list(processes_of(temporary)) == []
+    assert list(temporary.iterdir()) == []
+
+
+def test_ctrl_c_ends_the_demo_and_leaves_nothing(temporary: Path):
+    demo = start(temporary)
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if "alive at the vendors" in line:
+            break
+    os.killpg(demo.pid, signal.SIGINT)
+    out, _ = demo.communicate(timeout=60)
+
+    assert demo.returncode == 130, out
+    assert list(processes_of(temporary)) == []
+    assert list(temporary.iterdir()) == []
