@@ -6,6 +6,7 @@ between versions, or between Airflow's processes, is a function here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -69,6 +70,7 @@ __all__ = [
     "start_date",
     "task_key",
     "task_store",
+    "when_airflow_was_told",
 ]
 
 
@@ -112,6 +114,30 @@ def start_date(context: Context) -> datetime:
     """Return when this attempt began; deferral keeps it."""
     moment: datetime = context["ti"].start_date
     return moment
+
+
+def when_airflow_was_told(call: Callable[[], None]) -> None:
+    """Call ``call`` once this process has told Airflow how its task ended, and can still ask Airflow.
+
+    Airflow's listeners are all that a worker runs after that.
+    """
+    from airflow.listeners import hookimpl
+
+    try:
+        from airflow.sdk.listener import get_listener_manager
+    except ImportError:  # below Airflow 3.2
+        from airflow.listeners.listener import get_listener_manager  # type: ignore[assignment]
+
+    class Once:
+        called = False
+
+        @hookimpl
+        def before_stopping(self) -> None:
+            called, self.called = self.called, True
+            if not called:
+                call()
+
+    get_listener_manager().add_listener(Once())  # type: ignore[no-untyped-call]
 
 
 # -- talking to Airflow from an event loop ---------------------------------------------------------------

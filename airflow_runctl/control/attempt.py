@@ -6,14 +6,22 @@ named in the error as possibly alive. The operators are thin around this class.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, TypeVar
 
-from airflow_runctl.compat import AirflowFailException, AirflowTaskTimeout, mask_secret
+from airflow_runctl.compat import (
+    AirflowFailException,
+    AirflowTaskTimeout,
+    BlockingChannel,
+    mask_secret,
+    when_airflow_was_told,
+)
 from airflow_runctl.control.ledger import Ledger
+from airflow_runctl.control.ownership import is_handed_on
 from airflow_runctl.control.seal import Handle
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, stop
 from airflow_runctl.exceptions import (
@@ -115,7 +123,7 @@ class Attempt:
         self._started = started
         run = self.run_of(started, began, self.ledger.fingerprint)
         self.adopt(run)
-        self._obey_what_came_meanwhile(run)
+        self.obey_what_came_meanwhile(run)
         return run
 
     def _refuse_if_killed(self) -> None:
@@ -162,7 +170,7 @@ class Attempt:
         where = f" {run.url}" if run.url else ""
         self.log.info("Following %s run %s%s", self.access.vendor.label, run.run_id, where)
 
-    def _obey_what_came_meanwhile(self, run: ExternalRun) -> None:
+    def obey_what_came_meanwhile(self, run: ExternalRun) -> None:
         """Carry out a stop that was asked for while the start was in flight."""
         note = self.ledger.noted_stop(run)
         if note is not None and note.reason.is_final:
@@ -182,6 +190,22 @@ class Attempt:
         state = self.access.vendor.state_of(word) if word else RunState.RUNNING
         shown = self._started.shown if self._started else None
         return self.result(run, RunStatus(state, word, result=dict(shown) if shown else None))
+
+    def hand_on(self) -> None:
+        """Leave the run to the trigger, or to a further try; take it back should Airflow not let them come."""
+        if self.terms.stop_on_kill:
+            when_airflow_was_told(self._stop_unless_handed_on)
+
+    def _stop_unless_handed_on(self) -> None:
+        name = f"{self.access.vendor.label} run {self._own().run_id}"
+        try:
+            if asyncio.run(is_handed_on(BlockingChannel(writable=True), self.ledger.where)):
+                return
+        except Exception:
+            self.log.exception("Airflow does not say whether anybody goes on with %s", name)
+            return
+        self.log.warning("A user acted on the task in the moment when it handed %s on", name)
+        self.stop_after(RunStopped("The task was not to go on."), StopReason.USER)
 
     # -- end ---------------------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ LISTED_AFTER: Final = 60.0
 class Leftover:
     """What an earlier attempt left in the task state store.
 
-    :param phase: ``starting``, ``live``, ``released`` or ``over``.
+    :param phase: ``starting``, ``live``, ``killed``, ``released`` or ``over``.
     :param handle: the handle, unless the id was not known.
     :param search: the search keys of a start.
     :param fingerprint: digest of what was started.
@@ -133,7 +133,13 @@ class Ledger:
         """
         self._search = search
         self._put_store(STARTING, None)
-        self._push(AUDIT_KEY, {**self._names(), "state": STARTING, "start": start_of(search, owner, self._access)})
+        start = start_of(search, owner, self._access, datetime.now(UTC))
+        self._push(AUDIT_KEY, {**self._names(), "state": STARTING, "start": start})
+
+    def still_starting(self, left: Leftover, owner: Owner) -> None:
+        """Put back what an earlier attempt wrote ahead, while its run is looked for: nobody else sees it now."""
+        start = start_of(left.search, owner, self._access, datetime.fromtimestamp(left.at, UTC))
+        self._push(AUDIT_KEY, {**self._names(), "state": STARTING, "start": start})
 
     def killed(self) -> None:
         """Record that this attempt is being killed and has stopped its run; a new one may start again."""
@@ -168,7 +174,7 @@ class Ledger:
         """Record that the run is over: its handle goes, the audit record stays."""
         self._push(AUDIT_KEY, audit_of(run, status, note))
         XCom.delete(key=HANDLE_KEY, **vars_of(self.where))
-        self._put_store(OVER, None)
+        self._put_store(OVER, handle_of(run, self._access))
 
     def note(self, run: ExternalRun, status: RunStatus | None, note: StopNote) -> None:
         """Record the intent or the outcome of a stop."""
@@ -179,9 +185,12 @@ class Ledger:
         return noted_stop(XCom.get_one(key=AUDIT_KEY, **vars_of(self.where)), run)
 
     def handle(self) -> Handle | None:
-        """Return the handle of the run that this task instance watches."""
+        """Return the handle of the run that this task instance watches, from whichever place still has it."""
         handle = XCom.get_one(key=HANDLE_KEY, **vars_of(self.where))
-        return handle if isinstance(handle, Mapping) else None
+        if isinstance(handle, Mapping):
+            return handle
+        left = self.left_by_earlier_attempt()
+        return left.handle if left is not None and left.phase == LIVE else None
 
     def _names(self) -> dict[str, Any]:
         return {"vendor": self._access.vendor.name, "conn_id": self._access.conn_id}
@@ -244,10 +253,10 @@ def audit_of(run: ExternalRun, status: RunStatus | None, note: StopNote | None) 
     }
 
 
-def start_of(search: Search, owner: Owner, access: Access) -> Handle:
+def start_of(search: Search, owner: Owner, access: Access, began: datetime) -> Handle:
     """Return the handle of a start whose run is not known yet: its ids are the search keys."""
     ids = {"search": json.dumps(dict(search))}
-    start = ExternalRun(access.vendor.name, access.conn_id, STARTING, None, datetime.now(UTC), ids, owner)
+    start = ExternalRun(access.vendor.name, access.conn_id, STARTING, None, began, ids, owner)
     return handle_of(start, access)
 
 

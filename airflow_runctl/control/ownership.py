@@ -1,4 +1,4 @@
-"""Does an attempt still follow this run? Asked before a trigger stops anything.
+"""Does an attempt still follow this run, or will one? Asked before anybody stops it for a user's sake.
 
 ``BaseTrigger.on_kill`` should mean that a user acted. It also comes when a triggerer stalls, loses its
 triggers to another one and recovers (apache/airflow#73454), and it may come after a new attempt has taken
@@ -50,6 +50,18 @@ async def is_followed(channel: Channel, where: TaskKey, handle: Handle) -> bool:
             return True
         await asyncio.sleep(LOOK_AGAIN)
 
+
+async def is_handed_on(channel: Channel, where: TaskKey) -> bool:
+    """Return True if Airflow took it that a task deferred, or is to be tried again: somebody will follow its run.
+
+    It refuses if a user has marked or cleared the task in the same moment, and only logs that: no trigger will
+    run, and nobody is killed.
+    """
+    return (await _states(channel, where.dag_id, where.run_id)).get(_name(where)) in GOES_ON
+
+
+GOES_ON: Final = frozenset({"deferred", "up_for_retry", "scheduled", "queued", "running"})
+"""States of a task that follows its run, or will."""
 
 RUN: Final = ("vendor", "conn_id", "run_id", "started_at")
 """What tells from a handle which run it is."""

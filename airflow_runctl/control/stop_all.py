@@ -23,6 +23,7 @@ from airflow_runctl.control.ledger import (
     note_intent,
     search_in,
 )
+from airflow_runctl.control.lost_start import the_one
 from airflow_runctl.control.seal import Handle, describe, open_handle
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, stop
 from airflow_runctl.exceptions import ConnectionUnreadable, RunctlError
@@ -262,19 +263,16 @@ class DagRunStop:
             return target
         access, name = target.access, f"the run that {where} was starting when it was lost"
         try:
-            found = await self._search(access, target.run)
+            found = the_one(await self._search(access, target.run), target.run.started_at)
         except RunctlError as error:
-            return Report(name, where, error=f"it cannot be looked for, and may be alive. {error}")
-        if not found:
+            return Report(name, where, error=f"it is not found, and may be alive. {error}")
+        if found is None:
             log.info("No run came up of the start that %s was lost in", where)
             return None
-        names = ", ".join(started.run_id for started in found)
-        if len(found) > 1:
-            return Report(name, where, error=f"nothing tells which it is, and it may be alive: one of {names}.")
         if self.dry_run:
-            log.info("dry run: %s of %s would be stopped", names, where)
+            log.info("dry run: %s of %s would be stopped", found.run_id, where)
             return Report(name, where)
-        run = replace(target.run, run_id=found[0].run_id, ids=found[0].ids)
+        run = replace(target.run, run_id=found.run_id, ids=found.ids)
         return await stop_target(self.channel, replace(target, run=run), self.note, self.timeout)
 
     async def _search(self, access: Access, start: ExternalRun) -> list[Started]:

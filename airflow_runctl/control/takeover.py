@@ -10,27 +10,36 @@ from typing import Final
 from airflow_runctl.compat import AirflowFailException
 from airflow_runctl.control.attempt import Attempt
 from airflow_runctl.control.ledger import LISTED_AFTER, LIVE, OVER, RELEASED, STARTING, Leftover
+from airflow_runctl.control.lost_start import the_one
 from airflow_runctl.control.seal import open_handle
-from airflow_runctl.exceptions import HandleError, RunctlError
+from airflow_runctl.control.stop import PROBLEMS
+from airflow_runctl.exceptions import HandleError, NotFound, RunctlError, StartUncertain, VendorError
 from airflow_runctl.runs import ExternalRun, Ownership, RunState, RunStatus, StopReason
+from airflow_runctl.vendors.base import StartPlan
 
 CLEAR_SECONDS: Final = 20.0
 """In which the stop of a cleared attempt's run shows, if one was sent."""
 
 ENDING: Final = frozenset({RunState.STOPPING, RunState.STOPPED, RunState.FAILED})
 
+NOT_SEEN: Final = RunStatus(RunState.RUNNING, "not seen")
+"""Of a run that cannot be looked at: it is taken for alive."""
 
-def take_over(attempt: Attempt) -> ExternalRun | None:
+
+def take_over(attempt: Attempt, not_after: datetime | None = None) -> ExternalRun | None:
     """Return the run of an earlier attempt that this one goes on with, or ``None`` to start anew.
 
     In the second case whatever was left is over: a run is never started beside a live one.
 
+    :param not_after: start nothing from then on.
     :raises AirflowFailException: if what was left cannot be told apart, or not be opened.
     :raises RunctlError: if it was not seen to end in time.
     """
     left = attempt.ledger.left_by_earlier_attempt()
-    if left is None or left.phase == OVER:
+    if left is None:
         return None
+    if left.phase == OVER:
+        return _start_again(attempt, left, not_after)
     run = _search_for(attempt, left) if left.phase == STARTING else _opened(attempt, left)
     if run is None or _is_left_to_itself(left, run):
         return None
@@ -42,9 +51,11 @@ def take_over(attempt: Attempt) -> ExternalRun | None:
         attempt.ledger.left_behind(run, left.try_number)
     else:
         attempt.adopt(run)
+        attempt.obey_what_came_meanwhile(run)
     status = _status(attempt, run, left)
     attempt.log.info("Attempt %d left run %s (%s) behind", left.try_number, run.run_id, status.vendor_state)
-    if status.state is RunState.STOPPED and left.phase == LIVE and not left.was_cleared:
+    again = _restart(attempt, left, run)
+    if status.state is RunState.STOPPED and left.phase == LIVE and not left.was_cleared and again is None:
         attempt.close(status)
         raise AirflowFailException(
             f"Run {run.run_id} of an earlier attempt was stopped while nobody watched it, by a deadline or a "
@@ -52,12 +63,10 @@ def take_over(attempt: Attempt) -> ExternalRun | None:
         )
     if not _goes_on_with(attempt, left, run, status):
         _end(attempt, run, status)
-        return None
+        return _started_again(attempt, again, not_after)
     if left.was_cleared:
         attempt.adopt(run)
-    if status.state is RunState.SUSPENDED:
-        attempt.drive(attempt.access.vendor.ask_resume(run))
-        attempt.log.info("Resumed run %s", run.run_id)
+    _resume(attempt, run, status)
     return run
 
 
@@ -70,22 +79,26 @@ def _is_left_to_itself(left: Leftover, run: ExternalRun) -> bool:
 def _search_for(attempt: Attempt, left: Leftover) -> ExternalRun | None:
     """Look for the run of a start whose answer was never recorded."""
     vendor = attempt.access.vendor
+    # A deadline must see that there may be a run, and its stop is obeyed once the run is known.
+    attempt.ledger.still_starting(left, attempt.terms.owner)
     found = attempt.drive(vendor.find(left.search))
     # What was started a moment ago need not be listed yet.
     while not found and time.time() < left.at + LISTED_AFTER:
         attempt.sleep(2.0)
         found = attempt.drive(vendor.find(left.search))
-    if not found:
+    began = datetime.fromtimestamp(left.at, UTC)
+    try:
+        ours = the_one(found, began)
+    except StartUncertain as error:
+        raise AirflowFailException(
+            "An earlier attempt began to start a run and was lost before it could record it. Since then runs came up. "
+            f"{error} They may be alive; none was stopped, and none started. End what is yours at {vendor.label}, "
+            "then clear the task."
+        ) from error
+    if ours is None:
         attempt.log.info("Attempt %d began a start, of which no run came up", left.try_number)
         return None
-    if len(found) > 1:
-        names = ", ".join(started.run_id for started in found)
-        raise AirflowFailException(
-            "An earlier attempt began to start a run and was lost before it could record it. Since then several "
-            f"came up, and nothing tells which is its own: {names}. They may be alive; none was stopped, and none "
-            f"started. End them at {vendor.label}, then clear the task."
-        )
-    return attempt.run_of(found[0], datetime.now(UTC), left.fingerprint)
+    return attempt.run_of(ours, began, left.fingerprint)
 
 
 def _opened(attempt: Attempt, left: Leftover) -> ExternalRun:
@@ -104,7 +117,14 @@ def _status(attempt: Attempt, run: ExternalRun, left: Leftover) -> RunStatus:
     waits = left.was_cleared and attempt.terms.stop_on_kill
     until = time.monotonic() + (CLEAR_SECONDS if waits else 0.0)
     while True:
-        status = attempt.drive(attempt.access.vendor.status(run))
+        try:
+            status = attempt.drive(attempt.access.vendor.status(run))
+        except PROBLEMS as error:
+            if attempt.terms.owner.ownership is not Ownership.TASK:
+                raise
+            # Whoever goes on to watch it rides that out, within the limits of the task.
+            attempt.log.warning("Run %s of an earlier attempt cannot be looked at: %s", run.run_id, error)
+            status = NOT_SEEN
         if status.state in ENDING or status.state.is_terminal or time.monotonic() >= until:
             return status
         attempt.sleep(1.0)
@@ -120,6 +140,44 @@ def _goes_on_with(attempt: Attempt, left: Leftover, run: ExternalRun, status: Ru
     if status.state is RunState.SUSPENDED:
         return attempt.terms.on_retry == "resume"
     return status.state not in ENDING
+
+
+def _resume(attempt: Attempt, run: ExternalRun, status: RunStatus) -> None:
+    """Resume a run that is suspended, or may be, for all that its vendor's word tells."""
+    vendor = attempt.access.vendor
+    if attempt.terms.on_retry != "resume" or not vendor.may_be_suspended(status):
+        return
+    try:
+        attempt.drive(vendor.ask_resume(run))
+    except VendorError as error:
+        if status.state is RunState.SUSPENDED:
+            raise
+        attempt.log.warning("Run %s (%s) was not resumed: %s", run.run_id, status.vendor_state, error)
+    else:
+        attempt.log.info("Resumed run %s", run.run_id)
+
+
+def _restart(attempt: Attempt, left: Leftover, run: ExternalRun) -> StartPlan | None:
+    """Return how the retry starts again what was stopped, if it has no need to start another."""
+    wanted = attempt.terms.on_retry == "resume" and not left.was_cleared
+    return attempt.access.vendor.restart(run) if wanted and left.fingerprint == attempt.ledger.fingerprint else None
+
+
+def _start_again(attempt: Attempt, left: Leftover, not_after: datetime | None) -> ExternalRun | None:
+    """Start again what an earlier attempt has stopped itself, as on a kill."""
+    if left.handle is None or attempt.terms.on_retry != "resume":
+        return None
+    return _started_again(attempt, _restart(attempt, left, _opened(attempt, left)), not_after)
+
+
+def _started_again(attempt: Attempt, plan: StartPlan | None, not_after: datetime | None) -> ExternalRun | None:
+    if plan is None:
+        return None
+    try:
+        return attempt.start(plan, not_after)
+    except NotFound:
+        attempt.log.info("What was stopped is gone at the vendor")
+        return None
 
 
 def _end(attempt: Attempt, run: ExternalRun, status: RunStatus) -> None:

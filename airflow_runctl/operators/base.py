@@ -55,8 +55,9 @@ class StartRunOperator(BaseOperator):
     :param max_runtime: longest time that the run may take, from its own start; no limit by default.
         Retries apply when it passes, as they do for ``execution_timeout``, which holds deferred too.
     :param stop_on_kill: stop the run when the task is killed, cleared or marked; True by default.
-    :param on_retry: what a further try does with a run that an earlier one left alive: ``reattach`` to it,
-        ``resume`` it if it is suspended, or ``restart``: stop it and start anew.
+    :param on_retry: what a further try does with a run that an earlier one left: ``reattach`` to it while it is
+        alive; ``resume`` it besides, if it is suspended (SnapLogic), may be paused (VectorShift: live under a word
+        that no page has) or is a browser that was stopped (bctrl); or ``restart``: stop it and start anew.
     :param stop_timeout: seconds in which a stop has to be confirmed, 60 by default.
     """
 
@@ -127,7 +128,8 @@ class StartRunOperator(BaseOperator):
         plan = self.plan(access.vendor)
         attempt = self._begin(context, access, _fingerprint(plan))
         with self._nothing_left_behind(context, attempt):
-            run = take_over(attempt) or attempt.start(plan, self._not_after(context))
+            not_after = self._not_after(context)
+            run = take_over(attempt, not_after) or attempt.start(plan, not_after)
             if not self.wait_for_completion:
                 return attempt.release()
             if self.deferrable:
@@ -242,6 +244,7 @@ class StartRunOperator(BaseOperator):
             stop_on_kill=self.stop_on_kill,
             ride_out=configured_ride_out(),
         )
+        attempt.hand_on()
         self.defer(trigger=trigger, method_name="execute_complete")
         raise AssertionError("defer does not return")
 
@@ -285,13 +288,18 @@ class StartRunOperator(BaseOperator):
         if self.on_retry not in wanted or not attempt.ledger.survives_retries or not further_try_is_coming(context):
             return False
         self.log.warning("The run is left alive for the next attempt, which takes it over")
+        attempt.hand_on()
         return True
 
     def _after_lost_trigger(self, context: Context, error: BaseException) -> None:
         """Stop the run of a trigger that failed or timed out; the event with its handle never came."""
         from airflow_runctl.control.ledger import Ledger
 
-        handle = Ledger(context, self._connect(), "").handle()
+        try:
+            handle = Ledger(context, self._connect(), "").handle()
+        except Exception as second:
+            error.add_note(f"What it ran may be alive: its handle cannot be read. {type(second).__name__}: {second}")
+            return
         if handle is None:
             return
         attempt, _ = self._resume(context, handle)

@@ -33,8 +33,8 @@ class VectorShiftRunPipelineOperator(StartRunOperator):
     :param version: version of the pipeline, such as ``1.2.0``; the server's choice by default, and the published
         version and the working branch may differ. (templated)
     :param vectorshift_conn_id: id of the connection.
-    :param kwargs: see :class:`~airflow_runctl.operators.base.StartRunOperator`. ``on_retry='resume'`` does what
-        ``reattach`` does: no document says how a paused run looks.
+    :param kwargs: see :class:`~airflow_runctl.operators.base.StartRunOperator`. No document says how a paused run
+        looks: ``on_retry='resume'`` resumes one that is live under a word which no page has.
     :returns: a dict with ``run_id``, ``state``, ``vendor_state``, ``url``, ``result``, ``external_run``.
     """
 

@@ -13,7 +13,7 @@ from airflow_runctl.control.ledger import AUDIT_KEY, audit_of, note_intent
 from airflow_runctl.control.ownership import is_followed
 from airflow_runctl.control.seal import describe
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
-from airflow_runctl.control.stop_all import Connections, Report, Target, stop_target
+from airflow_runctl.control.stop_all import Connections, Target, stop_target
 from airflow_runctl.control.watch import POLL_INTERVAL, POLL_PATIENCE, RIDE_OUT, Watched, follow
 from airflow_runctl.exceptions import ConnectionUnreadable, RunctlError
 from airflow_runctl.runs import HANDLE_KEY, RunStatus, StopReason, TaskKey
@@ -26,7 +26,7 @@ CONNECTION_INTERVAL: Final = 5.0
 
 ASK_OWNER_TRIES: Final = 5
 
-_stoppers: set[asyncio.Task[Report]] = set()
+_stoppers: set[asyncio.Task[str]] = set()
 """Stops that outlive the trigger that began them."""
 
 
@@ -146,27 +146,34 @@ class ExternalRunTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Stop the run because a user acted on the deferred task; Airflow 3.3 and newer call this.
 
-        The stop is a task of its own: a vendor's rate limit may make it longer than the time that
-        Airflow gives a trigger.
+        All of it is a task of its own. Airflow gives a trigger 30 s, but cancels this coroutine again with each
+        look at its list of triggers, about a second apart; and a vendor's rate limit may make a stop longer.
         """
-        if not self.stop_on_kill or await self._is_followed():
+        if not self.stop_on_kill:
             return
-        target = await self._open()
-        note = StopNote(StopReason.USER, "triggerer")
-        records = await self._records_are_ours()
         # An empty context, else its lines go to the log file of whichever trigger runs when they are written.
-        stopper = asyncio.create_task(
-            stop_target(self._channel, target, note, max(self.stop_timeout, KILL_SECONDS), records=records),
-            context=ContextVars(),
-        )
+        stopper = asyncio.create_task(self._stop_unless_followed(), context=ContextVars())
         _stoppers.add(stopper)
         stopper.add_done_callback(_stoppers.discard)
         done, _ = await asyncio.wait({stopper}, timeout=KILL_SECONDS)
-        self.log.info(
-            "Stop of %s (user): %s",
-            describe(self.external_run),
-            [task.result().out() for task in done] or f"goes on; not confirmed in {KILL_SECONDS:.0f} s",
-        )
+        came = [task.result() for task in done] or [f"goes on; not confirmed in {KILL_SECONDS:.0f} s"]
+        self.log.info("Kill of %s: %s", describe(self.external_run), came[0])
+
+    async def _stop_unless_followed(self) -> str:
+        """Return what came of it; nobody need be there to hear it."""
+        name = describe(self.external_run)
+        try:
+            if await self._is_followed():
+                return "nothing is stopped"
+            target = await self._open()
+            note = StopNote(StopReason.USER, "triggerer")
+            records = await self._records_are_ours()
+            timeout = max(self.stop_timeout, KILL_SECONDS)
+            report = await stop_target(self._channel, target, note, timeout, records=records)
+        except Exception as error:
+            self.log.exception("%s was not stopped and may be alive", name)
+            return f"not stopped, may be alive: {error}"
+        return report.error or f"{report.out()['outcome']} in {report.out()['seconds']:.1f} s"
 
     async def _records_are_ours(self) -> bool:
         """Return True unless a new attempt has wiped the task instance's records, and may have begun its own."""
@@ -188,6 +195,7 @@ class ExternalRunTrigger(BaseTrigger):
         where = self._where()
         if where is None:
             return False
+        name = describe(self.external_run)
         for attempt in range(ASK_OWNER_TRIES):
             try:
                 followed = await is_followed(self._channel, where, self.external_run)
@@ -195,7 +203,7 @@ class ExternalRunTrigger(BaseTrigger):
                 await asyncio.sleep(0.2 * 2**attempt)
             else:
                 if followed:
-                    self.log.warning("Told to kill, but the task still follows its run: nothing is stopped")
+                    self.log.warning("Told to kill %s, but its task still follows it: nothing is stopped", name)
                 return followed
-        self.log.error("Told to kill, but Airflow does not say whether the task follows its run: nothing is stopped")
+        self.log.error("Told to kill %s, but Airflow does not say who follows it: nothing is stopped", name)
         return True

@@ -220,7 +220,7 @@ class Axiom(Vendor):
         """Return the runs of the name that are reported since ``search`` was written."""
         reports = yield from self._reports_after(search["name"], search["after"])
         return [
-            Started(f"{search['name']} ({when})", {**_ids(search), "created_at": when})
+            Started(f"{search['name']} ({when})", {**_ids(search), "created_at": when}, created_at=parse_time(when))
             for when in (str(report.get("created_at")) for report in reports)
         ]
 

@@ -250,12 +250,14 @@ class Started:
     :param ids: what the vendor asks for to act on the run; may hold secrets.
     :param vendor_state: the vendor's word for where it stands, for the log.
     :param shown: what a task that does not wait hands to later ones; no secret among it.
+    :param created_at: when the vendor made it, of a run that nothing but its name and its newness speak for.
     """
 
     run_id: str
     ids: Mapping[str, str] = field(repr=False)
     vendor_state: str = ""
     shown: Mapping[str, str] | None = None
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,12 +305,22 @@ class Vendor(ABC):
         """Ask the vendor to resume ``run``."""
         raise NotImplementedError(f"{self.label} cannot resume a run")
 
+    def may_be_suspended(self, status: RunStatus) -> bool:
+        """Return True for a run that a further try with ``on_retry='resume'`` has to resume."""
+        return status.state is RunState.SUSPENDED
+
+    def restart(self, run: ExternalRun) -> StartPlan | None:
+        """Return how what was stopped is started again, where the vendor does not need another one for that."""
+        return None
+
     def ask_pause(self, run: ExternalRun) -> Flow[None]:
         """Ask the vendor to pause ``run``."""
         raise NotImplementedError(f"{self.label} cannot pause a run")
 
     def find(self, search: Search) -> Flow[list[Started]]:
         """Return the runs that an unfinished start, written ahead as ``search``, may have made.
+
+        One that anybody may have made, since nothing but its name and its newness speaks for it, says when.
 
         :param search: the search keys that were recorded before the start.
         """

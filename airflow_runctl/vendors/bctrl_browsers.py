@@ -33,6 +33,7 @@ from airflow_runctl.vendors.base import (
     StartPlan,
     StopReply,
     Vendor,
+    parse_time,
     path,
     text_of,
 )
@@ -184,7 +185,8 @@ class BctrlBrowsers(Bctrl):
         if newest is None or newest["id"] == search["after"]:
             return []
         ids = {"browser_id": search["browser"], "run_id": newest["id"]}
-        return [Started(newest["id"], ids, str(newest.get("status") or ""))]
+        when = parse_time(newest.get("createdAt"))
+        return [Started(newest["id"], ids, str(newest.get("status") or ""), created_at=when)]
 
     # -- look ----------------------------------------------------------------------------------------
 
@@ -299,6 +301,11 @@ class BctrlBrowsers(Bctrl):
             raise RunctlError(
                 f"bctrl task {run.run_id}: {status.message}. It goes on only when it is answered at bctrl."
             )
+
+    def restart(self, run: ExternalRun) -> StartPlan | None:
+        """Plan another run of the browser whose run was stopped."""
+        browser_id = run.ids.get("browser_id")
+        return self._start_plan(browser_id) if browser_id else None
 
     def test(self) -> Flow[str]:
         """Ask who the key belongs to."""

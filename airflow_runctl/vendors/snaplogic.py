@@ -35,6 +35,7 @@ from airflow_runctl.vendors.base import (
     StartPlan,
     StopReply,
     Vendor,
+    parse_time,
     path,
     text_of,
     vendor_error,
@@ -313,11 +314,11 @@ class SnapLogic(Vendor):
 
     def _new_runs(self, search: Search, states: Iterable[str]) -> Flow[set[str]]:
         found = yield from self._matching(search, states)
-        return found - set(search["known"])
+        return found.keys() - set(search["known"])
 
-    def _matching(self, search: Search, states: Iterable[str]) -> Flow[set[str]]:
-        """Return the ids of triggered runs of the searched pipeline and project in ``states``."""
-        found: set[str] = set()
+    def _matching(self, search: Search, states: Iterable[str]) -> Flow[dict[str, Mapping[str, Any]]]:
+        """Return the triggered runs of the searched pipeline and project in ``states``, each under its id."""
+        found: dict[str, Mapping[str, Any]] = {}
         for state in states:
             entries = yield from self.list_runs(
                 state=state,
@@ -326,13 +327,14 @@ class SnapLogic(Vendor):
                 project_path=search["project"],
                 last_hours=LOOK_BACK_HOURS if state in LIVE_STATES else 1,
             )
-            found.update(_entry_id(entry) for entry in entries)
+            found.update({_entry_id(entry): entry for entry in entries})
         return found
 
     def find(self, search: Search) -> Flow[list[Started]]:
         """Return the runs that came up since ``search`` was written, living or over."""
-        new = yield from self._new_runs(search, LIVE_STATES + OVER_STATES)
-        return [_started(ruuid) for ruuid in sorted(new)]
+        found = yield from self._matching(search, LIVE_STATES + OVER_STATES)
+        new = sorted(found.keys() - set(search["known"]))
+        return [replace(_started(ruuid), created_at=parse_time(found[ruuid].get("create_time"))) for ruuid in new]
 
     # -- look ----------------------------------------------------------------------------------------
 

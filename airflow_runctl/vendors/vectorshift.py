@@ -376,6 +376,10 @@ class VectorShift(Vendor):
         )
         self._done((yield request), f"the resume of run {run_id}")
 
+    def may_be_suspended(self, status: RunStatus) -> bool:
+        """Return True for a live run under a word that no page has: so a paused one may look."""
+        return status.state in (RunState.SUSPENDED, RunState.UNKNOWN)
+
     def test(self) -> Flow[str]:
         """List the pipelines' ids, the smallest harmless call."""
         answer = self._done((yield self._request("GET", "pipelines")), "the list of pipelines")

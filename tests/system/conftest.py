@@ -171,7 +171,7 @@ def cases(airflow: RealAirflow, sandbox: Sandbox) -> Cases:
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Show the ends of Airflow's logs with every failure: most errors of a task are told nowhere else."""
     report = yield
-    booted = getattr(item, "funcargs", {}).get("airflow")
-    if report.failed and isinstance(booted, RealAirflow):
-        report.sections.append(("Airflow's logs", booted.tails()))
+    for booted in getattr(item, "funcargs", {}).values():
+        if report.failed and isinstance(booted, RealAirflow):
+            report.sections.append(("Airflow's logs", booted.tails()))
     return report

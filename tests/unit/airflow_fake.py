@@ -99,6 +99,7 @@ class FakeAirflow:
         self.body_decoder: Any = None
         self.has_store = True
         self.logs: list[Mapping[str, Any]] = []
+        self._marked: str | None = None
         self._instances: dict[uuid.UUID, Instance] = {}
         self._lock = threading.RLock()
 
@@ -209,10 +210,12 @@ class FakeAirflow:
 
     def _on_MaskSecret(self, msg: Any) -> None: ...
     def _on_SetRenderedMapIndex(self, msg: Any) -> None: ...
-    def _on_DeferTask(self, msg: Any) -> None: ...
-    def _on_SucceedTask(self, msg: Any) -> None: ...
-    def _on_RetryTask(self, msg: Any) -> None: ...
-    def _on_TaskState(self, msg: Any) -> None: ...
+
+    def _on_end(self, msg: Any) -> None:
+        if self._marked is not None:
+            raise RuntimeError("409: the task instance is not running")
+
+    _on_DeferTask = _on_SucceedTask = _on_RetryTask = _on_TaskState = _on_end
 
     # -- what tests read ---------------------------------------------------------------------------------
 
@@ -259,11 +262,13 @@ class FakeAirflow:
         map_index: int = -1,
         deferral: Deferral | None = None,
         event: Any = None,
+        marked: str | None = None,
     ) -> Attempt:
         """Run one attempt of ``task`` to its end or its deferral, as Airflow's worker does.
 
         :param retries: further tries that are left.
         :param deferral: go on after this one, with ``event`` as what the trigger said.
+        :param marked: the state that a user gives the task just before it says how it ended, which is then refused.
         """
         from airflow.sdk.execution_time import task_runner
 
@@ -275,10 +280,11 @@ class FakeAirflow:
             context.pop("task_state_store")
         name = task.task_id if map_index < 0 else f"{task.task_id}_{map_index}"
         self.states[name] = "running"
+        self._marked = marked
         with structlog.testing.capture_logs() as logs:
             state, msg, error = task_runner.run(ti, context, structlog.get_logger("task"))
             # Before ``finalize``: callbacks see the state as the API server has it by then.
-            self.states[name] = str(getattr(state, "value", state))
+            self.states[name] = marked or str(getattr(state, "value", state))
             task_runner.finalize(ti, state, context, structlog.get_logger("task"), error)
         self.logs += logs
         self.xcoms = {key: row for key, row in self.xcoms.items() if row}

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -835,7 +835,9 @@ class Triggerer:
                     return
             except asyncio.CancelledError as error:
                 if error.args[:1] == ("user-action",):
-                    await asyncio.wait_for(trigger.on_kill(), 30)
+                    # Allowed are 30 s, but Airflow 3.3.2 cancels again whenever it looks at its list of triggers.
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(trigger.on_kill(), 1)
 
         self._begin(run())
 

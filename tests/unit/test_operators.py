@@ -596,6 +596,40 @@ def test_any_error_of_ours_stops_the_run(
     assert box.open_runs() == []
 
 
+@pytest.mark.parametrize("marked", ["failed", "success", "skipped", "restarting"])
+def test_deferral_that_airflow_refuses_since_a_user_acted_meanwhile_stops_the_run(
+    tasks: Tasks, box: Sandbox, marked: str
+) -> None:
+    """Airflow logs the refusal, and that is all: there is no trigger, and no ``on_kill``."""
+    attempt = tasks.fake.run(tasks.snaplogic(deferrable=True), marked=marked)
+    assert attempt.deferral is not None
+    assert box.open_runs() == []
+    assert tasks.audit()["stop"]["reason"] == "user"
+    assert tasks.handle() is None
+
+
+def test_deferral_that_airflow_takes_leaves_the_run_to_its_trigger(tasks: Tasks, box: Sandbox) -> None:
+    tasks.fake.run(tasks.snaplogic(deferrable=True))
+    assert [run["stop_requests"] for run in box.runs()] == [0]
+
+
+def test_refused_deferral_leaves_a_run_alone_that_no_kill_may_stop(tasks: Tasks, box: Sandbox) -> None:
+    tasks.fake.run(tasks.snaplogic(deferrable=True, stop_on_kill=False), marked="failed")
+    assert [run["stop_requests"] for run in box.runs()] == [0]
+
+
+@pytest.mark.parametrize(("marked", "alive"), [("failed", False), (None, True)])
+def test_run_that_is_left_to_a_retry_is_stopped_if_airflow_lets_none_come(
+    tasks: Tasks, box: Sandbox, marked: str | None, alive: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: Any) -> Any:
+        raise RuntimeError("bug")
+
+    monkeypatch.setattr(StartRunOperator, "_watch_here", breaks)
+    tasks.run(tasks.snaplogic, retries=1, marked=marked)
+    assert bool(box.open_runs()) == alive
+
+
 @pytest.mark.parametrize("retries", [0, 1])
 def test_lost_trigger_does_not_leave_its_run_behind(tasks: Tasks, box: Sandbox, retries: int) -> None:
     from tests.unit.airflow_fake import Deferral

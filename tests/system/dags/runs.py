@@ -55,6 +55,23 @@ class FailsOnItsOwn(SnapLogicTriggerTaskOperator):
         raise RuntimeError("an error of our own")
 
 
+class DefersWhenTold(SnapLogicTriggerTaskOperator):
+    """Defers, its run recorded, once a file is there."""
+
+    def _limits(self, context: Any, run: Any) -> dict[str, float]:
+        _wait_for_file(context["dag_run"].conf["go"])
+        return super()._limits(context, run)
+
+
+def _wait_for_file(name: str) -> None:
+    import time
+    from pathlib import Path
+
+    until = time.monotonic() + 120
+    while not Path(name).exists() and time.monotonic() < until:
+        time.sleep(0.1)
+
+
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
     "retry": RETRY,
@@ -107,6 +124,9 @@ for mode, deferrable in MODES.items():
             task_id="run", task_path=f"/Acme/projects/sales/{NAME}", pipeline_name=NAME, deferrable=deferrable
         )
 
+with DAG("marked_before_deferral"):
+    DefersWhenTold(task_id="run", task_path=f"/Acme/projects/sales/{NAME}", pipeline_name=NAME, deferrable=True)
+
 # A Dag run outlives a task that was killed: a long parallel branch, and a leaf that succeeds all the same.
 with DAG("long_branch", on_failure_callback=StopRunsNotifier()):
     snaplogic(task_id="run", deferrable=False, poll_interval=1.0)
@@ -148,15 +168,9 @@ with DAG("mapped_runs"):
     @task(on_failure_callback=StopRunsNotifier(stop_reason="the check failed"))
     def fail_when_told() -> None:
         """Fail once a file appears."""
-        import time
-        from pathlib import Path
-
         from airflow.sdk import get_current_context
 
-        go = Path(get_current_context()["dag_run"].conf["go"])
-        until = time.monotonic() + 120
-        while not go.exists() and time.monotonic() < until:
-            time.sleep(0.2)
+        _wait_for_file(get_current_context()["dag_run"].conf["go"])
         raise RuntimeError("told to fail")
 
     fail_when_told()
