@@ -1,6 +1,9 @@
 """The bctrl operators on Airflow's own task runner, against the sandbox, over both contracts."""
 
 import asyncio
+import os
+import signal
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -11,7 +14,7 @@ from airflow_runctl.compat import AirflowFailException
 from airflow_runctl.exceptions import ConnectionSetupError, RunFailed, RunSuspended
 from airflow_runctl.hooks.bctrl import BctrlHook
 from airflow_runctl.operators.bctrl import BctrlRunTaskOperator, BctrlStartRuntimeOperator, BctrlStopRuntimeOperator
-from airflow_runctl.sandbox.client import Sandbox
+from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
 from tests.unit.airflow_fake import Attempt, FakeAirflow
 
@@ -394,3 +397,56 @@ def test_the_hook_says_which_contract_is_needed(tasks: Tasks) -> None:
         BctrlHook().list_browsers()
     with pytest.raises(ConnectionSetupError, match="needs bctrl's contract 'workspaces'"):
         BctrlHook(BROWSERS).list_workspaces()
+
+
+# -- what a further try finds ------------------------------------------------------------------------------
+
+
+def lost_start(tasks: Tasks, box: Sandbox, on_retry: str = "resume") -> Any:
+    """An attempt that is lost when it has recorded its browser, whose run is then stopped; return that run."""
+    tasks.fake.refuse("SucceedTask")
+    operator = tasks.make(BctrlStartRuntimeOperator, "start", on_retry=on_retry, **OF_BROWSERS)
+    tasks.fake.run(operator, retries=1)
+    tasks.fake.refusals.clear()
+    [run] = box.runs()
+    tasks.act(BctrlStopRuntimeOperator, external_run=tasks.fake.xcom("start", "external_run"))
+    eventually(lambda: not box.open_runs())
+    return run
+
+
+@pytest.mark.parametrize(("on_retry", "same"), [("resume", True), ("reattach", False)])
+def test_a_further_try_starts_a_stopped_browser_again_if_told_so(
+    tasks: Tasks, box: Sandbox, on_retry: str, same: bool
+) -> None:
+    first = lost_start(tasks, box, on_retry)
+    again = tasks.make(BctrlStartRuntimeOperator, "start", on_retry=on_retry, **OF_BROWSERS)
+    attempt = tasks.fake.run(again, try_number=2)
+    assert attempt.state == "success", attempt.said
+    second = box.runs()[-1]
+    assert second["run_id"] != first["run_id"]
+    assert (second["details"]["browser_id"] == first["details"]["browser_id"]) == same
+    assert attempt.result["run_id"] == second["run_id"]
+
+
+def test_a_further_try_starts_the_browser_again_that_a_kill_has_stopped(tasks: Tasks, box: Sandbox) -> None:
+    """Told to end while its start is under way, the first attempt stops what it has started."""
+    box.fault("bctrl", "start", "latency", seconds=0.5)
+    operator = tasks.make(BctrlStartRuntimeOperator, "start", on_retry="resume", **OF_BROWSERS)
+    killer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))
+    killer.start()
+    assert tasks.fake.run(operator, retries=1).state == "up_for_retry"
+    killer.join()
+    assert box.open_runs() == []
+    again = tasks.make(BctrlStartRuntimeOperator, "start", on_retry="resume", **OF_BROWSERS)
+    attempt = tasks.fake.run(again, try_number=2)
+    assert attempt.state == "success", attempt.said
+    assert len({run["details"]["browser_id"] for run in box.runs()}) == 1
+    assert len(box.open_runs()) == 1
+
+
+def test_a_cleared_task_starts_a_browser_of_its_own(tasks: Tasks, box: Sandbox) -> None:
+    first = lost_start(tasks, box)
+    again = tasks.make(BctrlStartRuntimeOperator, "start", on_retry="resume", **OF_BROWSERS)
+    attempt = tasks.fake.run(again, try_number=2, retries=5)
+    assert attempt.state == "success", attempt.said
+    assert box.runs()[-1]["details"]["browser_id"] != first["details"]["browser_id"]

@@ -643,6 +643,30 @@ def test_lost_trigger_does_not_leave_its_run_behind(tasks: Tasks, box: Sandbox, 
     assert (tasks.handle() is not None) == bool(retries), "left to the further try"
 
 
+def test_lost_trigger_whose_handle_is_gone_from_xcom_is_found_in_the_task_state_store(
+    tasks: Tasks, box: Sandbox
+) -> None:
+    from tests.unit.airflow_fake import Deferral
+
+    tasks.fake.run(tasks.snaplogic(deferrable=True))
+    tasks.fake.put_xcom("start", HANDLE_KEY, "nonsense")
+    gone = Deferral("", {}, None, "__fail__", {"error": "Trigger failure", "traceback": ["boom"]})
+    attempt = tasks.fake.run(tasks.snaplogic(deferrable=True), deferral=gone)
+    assert "Trigger failure" in attempt.said
+    assert box.open_runs() == []
+
+
+def test_lost_trigger_whose_handle_cannot_be_read_says_that_a_run_may_be_alive(tasks: Tasks, box: Sandbox) -> None:
+    from tests.unit.airflow_fake import Deferral
+
+    tasks.fake.run(tasks.snaplogic(deferrable=True))
+    tasks.fake.refuse("GetXCom", key=HANDLE_KEY)
+    gone = Deferral("", {}, None, "__fail__", {"error": "Trigger failure", "traceback": ["boom"]})
+    attempt = tasks.fake.run(tasks.snaplogic(deferrable=True), deferral=gone)
+    assert "Trigger failure" in attempt.said
+    assert "What it ran may be alive: its handle cannot be read. ConnectionError" in attempt.said
+
+
 def test_event_with_a_foreign_handle_is_refused(tasks: Tasks, box: Sandbox) -> None:
     other = tasks.leave_running(task_id="other")
     attempt = tasks.fake.run(tasks.snaplogic(deferrable=True))
@@ -809,6 +833,79 @@ def test_next_try_finds_the_run_of_an_unclear_start(tasks: Tasks, box: Sandbox) 
         attempt = tasks.run(tasks.snaplogic, try_number=2)
     assert attempt.state == "success"
     assert len(box.requests(operation="start")) == 1
+
+
+@pytest.mark.usefixtures("few_looks")
+def test_run_that_came_up_long_after_the_lost_start_is_not_taken_for_its_own(
+    tasks: Tasks, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's, of the same pipeline, while ours never reached the vendor."""
+    from airflow_runctl.control import lost_start
+
+    box.fault("snaplogic", "start", "cut", count=1)
+    assert isinstance(tasks.run(tasks.snaplogic, retries=1).error, StartUncertain)
+    box.clear_faults()
+    strange = tasks.leave_running(task_id="strange", name="early-hang")
+    monkeypatch.setattr(lost_start, "LATER", timedelta(seconds=-30))
+    attempt = tasks.run(tasks.snaplogic, try_number=2)
+    assert isinstance(attempt.error, AirflowFailException)
+    assert f"Nothing tells which it is of: {strange['run_id']}." in attempt.said
+    assert [(run["open"], run["stop_requests"]) for run in box.runs()] == [(True, 0)]
+
+
+@pytest.mark.usefixtures("few_looks")
+def test_deadline_that_comes_while_a_further_try_looks_for_a_lost_start_finds_it_written_ahead(
+    tasks: Tasks, box: Sandbox
+) -> None:
+    """Airflow has wiped what the first attempt wrote; the deadline leaves its intent, and the try obeys."""
+    box.behave("snaplogic", "early-hang", list_delay_seconds=1.0)
+    box.fault("snaplogic", "start", "cut", after_effect=True, count=1)
+    tasks.run(tasks.snaplogic, retries=1)
+
+    def deadline() -> None:
+        audit = tasks.audit()
+        assert audit["start"]["token"]
+        note = StopNote(StopReason.DEADLINE, "deadline callback", "too late").out()
+        tasks.fake.put_xcom("start", AUDIT_KEY, {**audit, "stop": note})
+
+    written = len(tasks.fake.sent("SetXCom", key=AUDIT_KEY))
+    with Later(lambda: len(tasks.fake.sent("SetXCom", key=AUDIT_KEY)) > written, deadline):
+        attempt = tasks.run(tasks.snaplogic, try_number=2)
+    assert isinstance(attempt.error, AirflowFailException)
+    assert "was stopped: deadline (too late)" in attempt.said
+    assert [(run["open"], run["stop_requests"]) for run in box.runs()] == [(False, 1)]
+
+
+@pytest.mark.usefixtures("few_looks")
+def test_run_of_a_lost_start_counts_its_time_from_the_start_and_not_from_when_it_was_found(
+    tasks: Tasks, box: Sandbox
+) -> None:
+    box.behave("snaplogic", "early-hang", list_delay_seconds=1.0)
+    box.fault("snaplogic", "start", "cut", after_effect=True, count=1)
+    tasks.run(tasks.snaplogic, retries=1)
+    began = tasks.fake.stored("start")["at"]
+    with Later(tasks.handle, lambda: box.set_run(tasks.only()["run_id"], "Completed")):
+        attempt = tasks.run(tasks.snaplogic, try_number=2)
+    started_at = datetime.fromisoformat(attempt.result["external_run"]["started_at"])
+    assert started_at.timestamp() == pytest.approx(began, abs=0.001)
+
+
+@pytest.mark.parametrize("kind", ["status", "garbage"])
+def test_further_try_rides_out_a_vendor_that_answers_badly_at_its_first_look(
+    tasks: Tasks, box: Sandbox, kind: str
+) -> None:
+    lost_attempt(tasks)
+    box.fault("snaplogic", "status", kind)
+    met = len(box.requests(operation="status"))
+
+    def recover() -> None:
+        box.clear_faults()
+        box.set_run(tasks.only()["run_id"], "Completed")
+
+    with Later(lambda: len(box.requests(operation="status")) > met + 3, recover):
+        attempt = tasks.run(tasks.snaplogic, try_number=2)
+    assert attempt.state == "success", attempt.said
+    assert [run["stop_requests"] for run in box.runs()] == [0]
 
 
 def test_start_with_two_candidates_is_final_and_names_both(tasks: Tasks, box: Sandbox) -> None:

@@ -17,7 +17,7 @@ from airflow_runctl.operators.vectorshift import (
     VectorShiftRunPipelineOperator,
     VectorShiftTerminateRunOperator,
 )
-from airflow_runctl.sandbox.client import Sandbox
+from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
 from tests.unit.airflow_fake import Attempt, FakeAirflow
 
@@ -318,3 +318,37 @@ def test_the_key_is_nowhere_in_what_airflow_keeps_or_shows(tasks: Tasks, box: Sa
     tasks.act(VectorShiftPauseRunOperator, external_run=started)
     tasks.act(VectorShiftTerminateRunOperator, task_id="stop", external_run=started)
     assert box.seed not in tasks.fake.everything()
+
+
+# -- what a further try finds ------------------------------------------------------------------------------
+
+
+def left_paused(tasks: Tasks, box: Sandbox, on_retry: str) -> None:
+    """An attempt whose process dies, and whose run is paused."""
+    attempt = tasks.fake.run(tasks.pipeline(deferrable=True, on_retry=on_retry), retries=1)
+    assert attempt.deferral is not None
+    tasks.act(VectorShiftPauseRunOperator, external_run=tasks.fake.xcom("start", "external_run"))
+    eventually(lambda: box.runs()[0]["state"] == "paused")
+
+
+def test_a_further_try_resumes_a_paused_run_if_told_so(tasks: Tasks, box: Sandbox) -> None:
+    box.behave("vectorshift", "pl-hang", run_seconds=0.5)
+    left_paused(tasks, box, "resume")
+    attempt = tasks.fake.run(tasks.pipeline(on_retry="resume"), try_number=2)
+    assert attempt.state == "success", attempt.said
+    assert [(run["resume_requests"], run["stop_requests"]) for run in box.runs()] == [(1, 0)]
+
+
+def test_a_further_try_that_is_to_reattach_leaves_a_paused_run_paused(tasks: Tasks, box: Sandbox) -> None:
+    left_paused(tasks, box, "reattach")
+    again = tasks.pipeline(on_retry="reattach", deferrable=True)
+    assert tasks.fake.run(again, try_number=2).deferral is not None
+    assert [(run["state"], run["resume_requests"]) for run in box.runs()] == [("paused", 0)]
+
+
+def test_a_run_that_cannot_be_resumed_is_watched_all_the_same(tasks: Tasks, box: Sandbox) -> None:
+    left_paused(tasks, box, "resume")
+    box.behave("vectorshift", "pl-hang", failing_calls=["resume"])
+    attempt = tasks.fake.run(tasks.pipeline(on_retry="resume", deferrable=True), try_number=2)
+    assert attempt.deferral is not None
+    assert [(run["open"], run["stop_requests"]) for run in box.runs()] == [(True, 0)]
