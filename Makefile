@@ -10,7 +10,7 @@ PYTHON = $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shel
   'import sys, venv, ensurepip; print("$(p)" if sys.version_info >= (3, 11) else "")' 2>/dev/null)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-system test-system-again lint format clean
+.PHONY: help demo test test-unit test-system test-each-row test-system-again kill-paths lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -34,8 +34,14 @@ test-unit: $(STAMP)  ## unit tests against the sandbox
 test-system: $(STAMP)  ## system tests on a real Airflow; RUNCTL_TEST_DB=postgresql+psycopg2://... instead of SQLite
 	$(PYTEST) tests/system
 
+test-each-row: $(STAMP)  ## one system test of each row of the kill matrix; RUNCTL_TEST_DB as above
+	$(PYTEST) -m each_row tests/system/test_kill_matrix.py
+
 test-system-again: $(STAMP)  ## the system tests that failed in the last run, once more
 	$(PYTEST) --last-failed --last-failed-no-failures none tests/system
+
+kill-paths: $(STAMP)  ## take each kill path out, one at a time, and show which test notices
+	$(BIN)/python -m tests.kill_paths
 
 lint: $(STAMP)  ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .

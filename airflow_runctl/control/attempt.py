@@ -90,6 +90,7 @@ class Attempt:
         """True once the task is being killed, and its run is to be stopped for that."""
         self._told_to_end = False
         self._kill_said = "no run is known yet"
+        self._last_stop: StopNote | None = None
         self._started: Started | None = None
 
     # -- start -------------------------------------------------------------------------------------------
@@ -261,7 +262,7 @@ class Attempt:
         try:
             result = self.stop(reason, text)
             if result.is_over:
-                self.close(result.status)
+                self.close(result.status, self._last_stop)
                 return
             what = f"{name} was told to stop, unconfirmed: it may be alive.{where}"
         except Exception as second:
@@ -331,11 +332,17 @@ class Attempt:
             self.log.info("%s (%s)", what.vendor_state, what.state.value)
         elif isinstance(what, Exception):
             self.log.debug("A bad poll: %s", what)
-        elif isinstance(what, StopNote) and self.run is not None and not self.killed:
-            try:
-                self.ledger.note(self.run, None, what)
-            except Exception:
-                self.log.warning("Could not record the stop", exc_info=True)
+        elif isinstance(what, StopNote):
+            self._last_stop = what
+            # Without a stored handle what was written ahead must stay: it is all that leads to the run.
+            if self.run is not None and self.handle and not self.killed:
+                self._record(self.run, what)
+
+    def _record(self, run: ExternalRun, note: StopNote) -> None:
+        try:
+            self.ledger.note(run, None, note)
+        except Exception:
+            self.log.warning("Could not record the stop", exc_info=True)
 
     def _own(self) -> ExternalRun:
         assert self.run is not None, "the attempt has a run to end"

@@ -159,12 +159,14 @@ class Ledger:
         keep_link(run, self.where)
         return handle
 
-    def left_behind(self, run: ExternalRun, try_number: int) -> None:
+    def left_behind(self, run: ExternalRun, try_number: int) -> Handle:
         """Keep the run of an earlier attempt findable while it is not clear whether this one goes on with it.
 
         :param try_number: the attempt that left it.
         """
-        self._push(HANDLE_KEY, {**handle_of(run, self._access), LEFT_BY: try_number})
+        handle = {**handle_of(run, self._access), LEFT_BY: try_number}
+        self._push(HANDLE_KEY, handle)
+        return handle
 
     def released(self, handle: Handle) -> None:
         """Record that the task is over and the run is not: it belongs to the Dag run, or to nobody."""

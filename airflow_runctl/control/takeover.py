@@ -48,14 +48,15 @@ def take_over(attempt: Attempt, not_after: datetime | None = None) -> ExternalRu
     # After a clear it is not recorded as followed at once: the stop that the clear sends must still reach it.
     attempt.run = run
     if left.was_cleared:
-        attempt.ledger.left_behind(run, left.try_number)
+        attempt.handle = attempt.ledger.left_behind(run, left.try_number)
     else:
         attempt.adopt(run)
         attempt.obey_what_came_meanwhile(run)
     status = _status(attempt, run, left)
     attempt.log.info("Attempt %d left run %s (%s) behind", left.try_number, run.run_id, status.vendor_state)
     again = _restart(attempt, left, run)
-    if status.state is RunState.STOPPED and left.phase == LIVE and not left.was_cleared and again is None:
+    unwatched = left.phase in (STARTING, LIVE) and not left.was_cleared
+    if status.state is RunState.STOPPED and unwatched and again is None:
         attempt.close(status)
         raise AirflowFailException(
             f"Run {run.run_id} of an earlier attempt was stopped while nobody watched it, by a deadline or a "

@@ -19,6 +19,9 @@ import sqlalchemy
 from airflow_runctl.sandbox.client import Sandbox
 from demo.real_airflow import RealAirflow
 
+each_row = pytest.mark.each_row
+"""One test of each row; CI runs these on PostgreSQL too."""
+
 VENDORS = ("snaplogic", "axiom", "vectorshift", "bctrl")
 MODES = ("worker", "deferred")
 LIMIT = 10.0
@@ -172,6 +175,7 @@ def matrix(matrix_airflow: RealAirflow, make_cases: Any, matrix_lines: Any) -> I
 # -- rows 1 to 3: limits -----------------------------------------------------------------------------------
 
 
+@each_row
 def test_row_1_and_2_execution_timeout(matrix: Matrix):
     cases = matrix.start("timeout")
     for case in cases.values():
@@ -184,6 +188,7 @@ def test_row_1_and_2_execution_timeout(matrix: Matrix):
         assert "execution_timeout passed" in case.log()
 
 
+@each_row
 def test_row_2_max_runtime(matrix: Matrix):
     cases = matrix.start("runtime")
     for case in cases.values():
@@ -196,6 +201,7 @@ def test_row_2_max_runtime(matrix: Matrix):
         assert "took longer than max_runtime" in case.log()
 
 
+@each_row
 def test_row_3_a_time_out_of_the_deferral_from_elsewhere(matrix: Matrix):
     cases = matrix.watched("plain", modes=["deferred"])
     engine = sqlalchemy.create_engine(matrix.airflow.metadata.url)
@@ -228,7 +234,7 @@ USER_ACTIONS: dict[str, Callable[[RealAirflow, Any], None]] = {
 }
 
 
-@pytest.mark.parametrize("action", USER_ACTIONS)
+@pytest.mark.parametrize("action", [pytest.param("marked failed", marks=each_row), "marked success", "Dag run failed"])
 def test_row_4_and_5_a_user(matrix: Matrix, action: str):
     cases = matrix.watched("plain")
     began = time.time()
@@ -238,6 +244,7 @@ def test_row_4_and_5_a_user(matrix: Matrix, action: str):
     matrix.stopped(f"4, 5 {action}", cases, began)
 
 
+@each_row
 def test_row_4_and_5_a_clear_stops_the_run_and_starts_another(matrix: Matrix):
     cases = matrix.watched("plain", stop_seconds=3)
     began = time.time()
@@ -259,6 +266,7 @@ def test_row_4_and_5_a_clear_stops_the_run_and_starts_another(matrix: Matrix):
         case.wait_until_stopped()
 
 
+@each_row
 def test_row_5_a_mark_between_start_and_defer(matrix: Matrix, tmp_path: Path):
     """Airflow refuses the deferral and kills nobody, unless its next heartbeat comes before."""
     go = tmp_path / "go"
@@ -271,12 +279,14 @@ def test_row_5_a_mark_between_start_and_defer(matrix: Matrix, tmp_path: Path):
     matrix.stopped("5 marked between start and defer", {("snaplogic", "deferred"): case}, began)
 
 
+@each_row
 def test_row_6_dagrun_timeout(matrix: Matrix):
     cases = matrix.start("dagrun_timeout")
 
     matrix.stopped("6 dagrun_timeout", cases, lambda case: _time(_dag_run(case)["start_date"]) + LIMIT)
 
 
+@each_row
 def test_row_7_sigterm_to_the_worker(matrix: Matrix):
     cases = matrix.watched("plain", modes=["worker"])
     began = time.time()
@@ -305,6 +315,7 @@ def test_row_7_sigterm_while_a_start_is_in_flight(matrix: Matrix):
 # -- row 8: lost ---------------------------------------------------------------------------------------------
 
 
+@each_row
 def test_row_8a_the_task_process_is_killed_and_a_retry_reattaches(matrix: Matrix):
     cases = matrix.watched("retry", modes=["worker"])
     for case in cases.values():
@@ -332,6 +343,7 @@ def test_row_8a_killed_before_the_record_and_the_retry_finds_the_run(matrix: Mat
     matrix.undisturbed("8a SIGKILL before the record", cases, SUCCESS)
 
 
+@each_row
 def test_row_8a_on_the_last_try_the_dag_run_s_end_stops_it(matrix: Matrix):
     cases = matrix.watched("netted", modes=["worker"])
     began = time.time()
@@ -353,6 +365,7 @@ def test_row_8a_with_a_dag_run_that_goes_on_or_ends_well(matrix: Matrix, dag_id:
     matrix.stopped(f"8a {dag_id}, after the Dag run's end", {(vendor, "worker"): case}, end)
 
 
+@each_row
 def test_row_8b_the_whole_worker_is_lost(matrix: Matrix):
     cases = matrix.watched("netted", modes=["worker"])
     began = time.time()
@@ -388,6 +401,7 @@ def test_row_8_mapped_tasks_whose_list_changed_inherit_no_run(matrix: Matrix, tm
 # -- row 9: our own errors -------------------------------------------------------------------------------------
 
 
+@each_row
 def test_row_9_an_error_of_our_own(matrix: Matrix):
     cases = matrix.start("own_error", vendors=["snaplogic"])
     for case in cases.values():
@@ -402,7 +416,7 @@ def test_row_9_an_error_of_our_own(matrix: Matrix):
 # -- rows 10 to 12: the triggerer --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["restart", "killed"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=each_row)], ids=lambda n: n.name)
 def test_row_10_the_triggerer_goes_and_another_takes_over(matrix: Matrix, number: signal.Signals):
     cases = matrix.watched("plain", modes=["deferred"])
     before = {key: matrix.airflow.triggerer_of(case.dag_id, case.run_id, "run") for key, case in cases.items()}
@@ -419,6 +433,7 @@ def test_row_10_the_triggerer_goes_and_another_takes_over(matrix: Matrix, number
     matrix.undisturbed(f"10 triggerer {number.name}", cases, SUCCESS)
 
 
+@each_row
 def test_row_11_a_stalled_triggerer_recovers(matrix: Matrix):
     cases = matrix.watched("plain", modes=["deferred"])
     before = {key: matrix.airflow.triggerer_of(case.dag_id, case.run_id, "run") for key, case in cases.items()}
@@ -441,6 +456,7 @@ def test_row_11_a_stalled_triggerer_recovers(matrix: Matrix):
     matrix.airflow.kill("triggerer-2", signal.SIGTERM)
 
 
+@each_row
 def test_row_12_a_clear_while_no_triggerer_is_alive(matrix: Matrix):
     cases = matrix.watched("plain", modes=["deferred"])
     matrix.airflow.kill("triggerer", signal.SIGKILL)
@@ -455,6 +471,7 @@ def test_row_12_a_clear_while_no_triggerer_is_alive(matrix: Matrix):
     matrix.undisturbed("12 cleared, no triggerer", cases, SUCCESS)
 
 
+@each_row
 def test_row_12_marked_failed_while_no_triggerer_is_alive(matrix: Matrix):
     """No trigger hears of it; what stops the run is the Dag-level callback, at the end of the Dag run."""
     cases = matrix.watched("netted", modes=["deferred"])
@@ -470,6 +487,7 @@ def test_row_12_marked_failed_while_no_triggerer_is_alive(matrix: Matrix):
 # -- row 13: deadlines -------------------------------------------------------------------------------------------
 
 
+@each_row
 def test_row_13_deadline(matrix: Matrix):
     cases = matrix.start("deadline")
     for case in cases.values():
@@ -482,6 +500,7 @@ def test_row_13_deadline(matrix: Matrix):
         assert len(case.runs()) == 1
 
 
+@each_row
 def test_row_13_the_triggerer_is_killed_in_the_middle_of_the_callback(matrix: Matrix):
     cases = matrix.start("deadline", modes=["worker"], stop_seconds=12)
     for case in cases.values():
@@ -499,7 +518,7 @@ def test_row_13_the_triggerer_is_killed_in_the_middle_of_the_callback(matrix: Ma
 # -- row 14: a vendor that answers badly ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["status", "garbage", "cut"])
+@pytest.mark.parametrize("kind", ["status", pytest.param("garbage", marks=each_row), "cut"])
 def test_row_14_bad_answers_for_a_while_are_ridden_out(matrix: Matrix, sandbox: Sandbox, kind: str):
     cases = matrix.watched("plain")
     faults = [sandbox.fault(vendor, "status", kind) for vendor in VENDORS]
@@ -561,6 +580,7 @@ def test_on_retry_restart_stops_what_was_left_and_starts_anew(matrix: Matrix):
 # -- row 14 again, last: these faults hit whatever is there -----------------------------------------------------------
 
 
+@each_row
 def test_row_14_bad_answers_for_good_end_in_a_stop(matrix: Matrix, sandbox: Sandbox):
     matrix.dismiss_bystanders()
     cases = matrix.watched("plain")

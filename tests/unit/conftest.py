@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name != LONGEST)
     for item in items:
         if "fake" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(180, method="thread"))
+            item.add_marker(pytest.mark.timeout(item.config.getoption("timeout") or 180, method="thread"))
 
 
 NETWORK_VARIABLES = (

@@ -480,12 +480,9 @@ class Deployment:
             self.world.at(HEARTBEAT, lambda: self.sigterm(task) if task.worker is process else None)
             self.world.at(HEARTBEAT + TO_SIGKILL, lambda: self.sigkill(task) if task.worker is process else None)
         elif before == "deferred" and self.triggerer is not None:
-            triggerer = self.triggerer
-            if self.config.stop_on_kill:
-                self._cause(task, "user")
-            deferral = task.deferral
+            triggerer, deferral = self.triggerer, task.deferral
             self.world.at(TRIGGER_TOLD, lambda: triggerer.kill(deferral))
-        if before == "running" and self.config.stop_on_kill:
+        if before in ("running", "deferred") and self.config.stop_on_kill:
             self._cause(task, "user")
 
     def stop_by_task(self, handle: Any) -> None:
@@ -911,7 +908,7 @@ def _leads_to(opened: ExternalRun, run: Run) -> bool:
     if "pw" in ids:
         return ids["pw"] == run.secret
     if "created_at" in ids:
-        return ids["created_at"] == _iso(run.made_at)
+        return ids["name"] == run.of and ids["created_at"] == _iso(run.made_at)
     if "unstoppable" in ids:
         return ids["name"] == run.of and opened.started_at.timestamp() <= run.made_at
     return run.run_id == opened.run_id

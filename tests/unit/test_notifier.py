@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from airflow_runctl.compat import AirflowFailException
 from airflow_runctl.control import stop_all
+from airflow_runctl.control.attempt import Attempt as RunAttempt
 from airflow_runctl.control.ledger import AUDIT_KEY
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.notifications import StopRunsNotifier
@@ -305,6 +307,40 @@ def test_deadline_that_meets_a_start_in_flight_stops_its_run(stops: Stops, box: 
     eventually(lambda: not box.open_runs())
     assert len(box.runs()) == 1
     assert all(report["error"] is None for report in said)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_run_of_a_start_whose_process_was_lost_is_looked_for_and_stopped(
+    stops: Stops, box: Sandbox, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written ahead is all that leads to it."""
+    lose_start(stops, box, monkeypatch)
+    assert stops.states() == [True]
+    stops.stop(form)
+    assert stops.states() == [False]
+
+
+def test_run_that_came_up_long_after_a_lost_start_is_named_and_left_alone(
+    stops: Stops, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_runctl.control import lost_start
+
+    lose_start(stops, box, monkeypatch)
+    monkeypatch.setattr(lost_start, "LATER", timedelta(seconds=-30))
+    with pytest.raises(RunctlError, match=f"Nothing tells which it is of: {box.runs()[0]['run_id']}"):
+        stops.deadline()
+    assert stops.states() == [True]
+
+
+def lose_start(stops: Stops, box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start a run, and lose the process before it can record it."""
+    stops.fake.refuse("SetXCom", key=HANDLE_KEY)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunAttempt, "stop_after", lambda *_: None)
+        stops.fake.run(stops.operator("snaplogic", "start"))
+    stops.fake.refusals.clear()
+    assert stops.fake.xcom("start", AUDIT_KEY)["state"] == "starting"
+    eventually(lambda: any(run["state"] == "Started" for run in box.runs()))
 
 
 def test_start_stops_its_run_itself_if_the_callback_has_ended(

@@ -468,22 +468,24 @@ def test_queued_run_is_returned_as_queued(tasks: Tasks, box: Sandbox) -> None:
 def test_killed_task_stops_its_run_without_a_word_to_airflow(tasks: Tasks, box: Sandbox, vendor: str) -> None:
     """SIGTERM as the supervisor sends it; the handler runs in the middle of whatever the task is doing."""
     said: list[tuple[int, int]] = []
+    asked: list[str] = []
     original = StartRunOperator.on_kill
 
     def on_kill(self: StartRunOperator) -> None:
-        before = len(tasks.fake.messages)
+        before, requests = len(tasks.fake.messages), len(box.requests())
         original(self)
         said.append((before, len(tasks.fake.messages)))
+        asked.extend(request["operation"] for request in box.requests()[requests:])
 
     with pytest.MonkeyPatch.context() as patch, Later(lambda: box.requests(operation="status"), sigterm):
         patch.setattr(StartRunOperator, "on_kill", on_kill)
-        attempt = tasks.run(lambda **more: tasks.start(vendor, **more), retries=1)
+        attempt = tasks.run(lambda **more: tasks.start(vendor, **{**more, "poll_interval": 30.0}), retries=1)
     assert isinstance(attempt.error, RunStopped)
     assert "The task was killed" in attempt.said
     assert box.open_runs() == []
     ((before, after),) = said
     assert before == after
-    assert box.requests(operation="stop")
+    assert asked[0] == "stop", "the request goes first"
 
 
 def test_kill_is_over_in_time_when_the_vendor_is_silent(tasks: Tasks, box: Sandbox) -> None:
@@ -540,6 +542,14 @@ def test_kill_before_anything_was_started_starts_nothing(tasks: Tasks, box: Sand
     assert box.requests() == []
 
 
+def test_kill_while_the_start_is_prepared_starts_nothing(tasks: Tasks, box: Sandbox) -> None:
+    box.fault("snaplogic", "list", "latency", seconds=0.5)
+    with Later(lambda: box.requests(operation="list"), sigterm):
+        attempt = tasks.run(tasks.snaplogic)
+    assert "The task was killed before its run was started; nothing was started." in attempt.said
+    assert box.requests(operation="start") == []
+
+
 def test_kill_leaves_the_run_alone_if_told_so(tasks: Tasks, box: Sandbox) -> None:
     ends(box, "snaplogic", good=True, seconds=1.0)
     with Later(lambda: box.requests(operation="status"), sigterm):
@@ -594,6 +604,23 @@ def test_any_error_of_ours_stops_the_run(
     monkeypatch.setattr(StartRunOperator, "_watch_here", breaks)
     tasks.run(tasks.snaplogic)
     assert box.open_runs() == []
+
+
+def test_alarm_of_airflow_does_not_strike_between_start_and_record(tasks: Tasks, box: Sandbox) -> None:
+    """Airflow enforces ``execution_timeout`` with an alarm that raises wherever the process is."""
+
+    def strike(number: int, frame: Any) -> None:
+        raise RuntimeError("the alarm")
+
+    ends(box, "snaplogic", good=True)
+    box.fault("snaplogic", "start", "latency", seconds=0.5)
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        with Later(lambda: box.requests(operation="start"), lambda: os.kill(os.getpid(), signal.SIGALRM)):
+            attempt = tasks.run(tasks.snaplogic)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert attempt.state == "success", attempt.said
 
 
 @pytest.mark.parametrize("marked", ["failed", "success", "skipped", "restarting"])
@@ -719,6 +746,17 @@ def test_further_try_follows_the_run_of_the_one_before(tasks: Tasks, box: Sandbo
     assert attempt.state == "success"
     assert len(box.runs()) == 1
     assert attempt.result["run_id"] == tasks.only()["run_id"]
+
+
+def test_max_runtime_counts_from_the_run_s_own_start_whoever_watches_it(tasks: Tasks, box: Sandbox) -> None:
+    more = {"deferrable": True, "max_runtime": timedelta(hours=1)}
+    first = tasks.fake.run(tasks.snaplogic(**more), retries=1)
+    second = tasks.fake.run(tasks.snaplogic(**more), try_number=2)
+    assert first.deferral is not None
+    assert second.deferral is not None
+    assert second.deferral.trigger_kwargs["limits"] == first.deferral.trigger_kwargs["limits"]
+    began = datetime.fromisoformat(tasks.handle()["started_at"])
+    assert second.deferral.trigger_kwargs["limits"]["max_runtime"] == (began + timedelta(hours=1)).timestamp()
 
 
 @pytest.mark.parametrize("more", [{"on_retry": "restart"}, {"parameters": {"changed": "yes"}}])

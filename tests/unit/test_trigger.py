@@ -11,8 +11,8 @@ import pytest
 import structlog
 
 from airflow_runctl.control import ownership
-from airflow_runctl.control.ledger import AUDIT_KEY, noted_stop
-from airflow_runctl.control.seal import open_handle
+from airflow_runctl.control.ledger import AUDIT_KEY, LEFT_BY, noted_stop
+from airflow_runctl.control.seal import handle_of, open_handle
 from airflow_runctl.control.watch import Watched
 from airflow_runctl.hooks.snaplogic import SnapLogicHook
 from airflow_runctl.operators.axiom import AxiomTriggerRunOperator
@@ -323,6 +323,17 @@ def test_clear_whose_new_attempt_has_yet_to_wipe_the_handle_stops_the_run(
             deferred.fake.xcoms.clear()
 
     deferred.fake.on_message = wipe
+    deferred.kill(trigger)
+    assert box.open_runs() == []
+
+
+def test_clear_whose_new_attempt_still_judges_the_run_stops_it(deferred: Deferred, box: Sandbox) -> None:
+    """It has sealed the handle anew, and says that it does not follow the run yet."""
+    trigger = deferred.start()
+    access = SnapLogicHook().access
+    judged = handle_of(open_handle(trigger.external_run, access), access)
+    deferred.fake.put_xcom("start", HANDLE_KEY, {**judged, LEFT_BY: 1})
+    deferred.fake.states["start"] = "running"
     deferred.kill(trigger)
     assert box.open_runs() == []
 

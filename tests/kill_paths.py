@@ -1,0 +1,452 @@
+"""Takes each kill path out of a copy of the package, one at a time, and shows which test notices.
+
+``make kill-paths`` runs it. A path is a piece of code that keeps a run from being left alive, or one that should live
+from being stopped; where two nets cover a row of the kill matrix, each stands here with a test of its own.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tabulate import tabulate
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("airflow_runctl", "tests", "demo", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class KillPath:
+    """One path.
+
+    :param what: what it does.
+    :param file: where, below ``airflow_runctl``.
+    :param code: its code, once in the file.
+    :param instead: what stands there without it.
+    :param tests: a test file below ``tests/unit``, and words of the tests that are to notice (``-k``).
+    """
+
+    what: str
+    file: str
+    code: str
+    instead: str
+    tests: tuple[str, str]
+
+
+OPERATORS, TRIGGER, NOTIFIER = "test_operators.py", "test_trigger.py", "test_notifier.py"
+
+PATHS = [
+    # rows 1 to 3
+    KillPath(
+        "limits on the worker",
+        "operators/base.py",
+        'by="worker",\n            poll_interval=self.poll_interval,\n            limits=self._limits(context, run),',
+        'by="worker",\n            poll_interval=self.poll_interval,\n            limits={},',
+        (OPERATORS, "max_runtime or execution_timeout_counts"),
+    ),
+    KillPath(
+        "limits in the trigger",
+        "triggers/run.py",
+        "limits=self.limits,\n            stop_timeout",
+        "limits={},\n            stop_timeout",
+        (OPERATORS, "max_runtime or execution_timeout_counts"),
+    ),
+    KillPath(
+        "the limit is anchored at the attempt's start",
+        "operators/base.py",
+        "start_date(context) + self.execution_timeout",
+        "datetime.now().astimezone() + self.execution_timeout",
+        (OPERATORS, "execution_timeout"),
+    ),
+    KillPath(
+        "max_runtime is anchored at the run's start",
+        "operators/base.py",
+        "(run.started_at + self.max_runtime)",
+        "(datetime.now().astimezone() + self.max_runtime)",
+        (OPERATORS, "own_start_whoever"),
+    ),
+    KillPath(
+        "nothing is started once execution_timeout has passed",
+        "control/attempt.py",
+        "not_after is not None and began >= not_after",
+        "False",
+        (OPERATORS, "nothing_is_started_once"),
+    ),
+    KillPath(
+        "Airflow's alarm is held back between start and record",
+        "operators/base.py",
+        "        with _alarm_held_back():\n",
+        "        if True:\n",
+        (OPERATORS, "alarm"),
+    ),
+    KillPath(
+        "a trigger that failed or timed out",
+        "operators/base.py",
+        "            self._after_lost_trigger(context, error)\n",
+        "",
+        (OPERATORS, "lost_trigger"),
+    ),
+    # rows 4 and 7
+    KillPath(
+        "on_kill on the worker",
+        "operators/base.py",
+        "            self._attempt.kill()\n\n    # -- the steps",
+        "            pass\n\n    # -- the steps",
+        (OPERATORS, "killed_task_stops"),
+    ),
+    KillPath(
+        "the request goes out before the first look, and before a word to Airflow",
+        "control/attempt.py",
+        "timeout=KILL_SECONDS, look_first=False)",
+        "timeout=KILL_SECONDS)",
+        (OPERATORS, "killed_task_stops or kill_is_over"),
+    ),
+    KillPath(
+        "on_kill has an end",
+        "control/attempt.py",
+        "patience = Patience(total=KILL_SECONDS, until=time.time() + KILL_SECONDS)",
+        "patience = Patience(total=60.0)",
+        (OPERATORS, "kill_is_over"),
+    ),
+    KillPath(
+        "a kill while the start is in flight",
+        "control/attempt.py",
+        "        if self.killed:\n            self._kill_now(run)\n        try:",
+        "        try:",
+        (OPERATORS, "kill_while_the_start"),
+    ),
+    KillPath(
+        "a kill before the start",
+        "control/attempt.py",
+        "        if self._told_to_end:\n            raise RunStopped",
+        "        if False:\n            raise RunStopped",
+        (OPERATORS, "start_is_prepared"),
+    ),
+    # between start and defer
+    KillPath(
+        "a deferral that Airflow refuses",
+        "operators/base.py",
+        "        attempt.hand_on()\n        self.defer(",
+        "        self.defer(",
+        (OPERATORS, "deferral_that_airflow_refuses"),
+    ),
+    KillPath(
+        "a retry that Airflow refuses",
+        "operators/base.py",
+        'next attempt, which takes it over")\n        attempt.hand_on()\n',
+        'next attempt, which takes it over")\n',
+        (OPERATORS, "left_to_a_retry"),
+    ),
+    # rows 5 and 6
+    KillPath(
+        "the trigger's on_kill",
+        "triggers/run.py",
+        "        if not self.stop_on_kill:\n            return\n        # An empty",
+        "        return\n        # An empty",
+        (TRIGGER, "user_who"),
+    ),
+    KillPath(
+        "a stop that outlives the trigger",
+        "triggers/run.py",
+        "done, _ = await asyncio.wait({stopper}, timeout=KILL_SECONDS)",
+        "done = [stopper]\n        await asyncio.wait_for(stopper, KILL_SECONDS)",
+        (TRIGGER, "goes_on_behind or airflow_cancels"),
+    ),
+    KillPath(
+        "the stop of a cleared run while the new attempt waits",
+        "control/ownership.py",
+        "        if LEFT_BY in stored:\n            return False\n",
+        "",
+        (TRIGGER, "still_judges"),
+    ),
+    KillPath(
+        "a new attempt that has yet to wipe the old handle",
+        "control/ownership.py",
+        'if state == "deferred" or newly_sealed or time.monotonic() > until:',
+        "if True:",
+        (TRIGGER, "yet_to_wipe"),
+    ),
+    # row 8 and 12
+    KillPath(
+        "a retry reattaches",
+        "operators/base.py",
+        "take_over(attempt, not_after) or attempt.start(",
+        "attempt.start(",
+        (OPERATORS, "further_try_follows"),
+    ),
+    KillPath(
+        "the record in the task state store",
+        "control/ledger.py",
+        "        self._put_store(LIVE, handle)\n",
+        "",
+        (OPERATORS, "handle_in_the_store"),
+    ),
+    KillPath(
+        "the write-ahead record",
+        "control/ledger.py",
+        "        self._put_store(STARTING, None)\n",
+        "",
+        (OPERATORS, "written_ahead or unclear_start"),
+    ),
+    KillPath(
+        "the search for a lost start",
+        "control/takeover.py",
+        "run = _search_for(attempt, left) if left.phase == STARTING else",
+        "run = None if left.phase == STARTING else",
+        (OPERATORS, "unclear_start"),
+    ),
+    KillPath(
+        "a lost start is seen while a further try looks for it",
+        "control/takeover.py",
+        "    attempt.ledger.still_starting(left, attempt.terms.owner)\n",
+        "",
+        (OPERATORS, "deadline_that_comes_while_a_further"),
+    ),
+    KillPath(
+        "somebody else's run is not taken for that of a lost start",
+        "control/lost_start.py",
+        "run.created_at is None or -EARLIER <= run.created_at - began <= LATER",
+        "True",
+        (OPERATORS, "long_after"),
+    ),
+    KillPath(
+        "only the same run is gone on with",
+        "control/takeover.py",
+        "another = run.fingerprint != attempt.ledger.fingerprint",
+        "another = False",
+        (OPERATORS, "another_wish"),
+    ),
+    KillPath(
+        "what was left is over before another is started",
+        "control/takeover.py",
+        "        _end(attempt, run, status)\n",
+        "",
+        (OPERATORS, "another_wish or does_not_stop"),
+    ),
+    KillPath(
+        "the first look rides out bad answers",
+        "control/takeover.py",
+        "            if attempt.terms.owner.ownership is not Ownership.TASK:\n                raise\n",
+        "            raise\n",
+        (OPERATORS, "rides_out"),
+    ),
+    KillPath(
+        "a suspended run is resumed",
+        "control/takeover.py",
+        "    _resume(attempt, run, status)\n    return run",
+        "    return run",
+        (OPERATORS, "resumes_the_suspended"),
+    ),
+    KillPath(
+        "a paused VectorShift run is resumed",
+        "vendors/vectorshift.py",
+        "status.state in (RunState.SUSPENDED, RunState.UNKNOWN)",
+        "status.state is RunState.SUSPENDED",
+        ("test_vectorshift_operators.py", "resumes_a_paused"),
+    ),
+    KillPath(
+        "a stopped browser is started again",
+        "vendors/bctrl_browsers.py",
+        "return self._start_plan(browser_id) if browser_id else None",
+        "return None",
+        ("test_bctrl_operators.py", "further_try"),
+    ),
+    KillPath(
+        "the Dag-level callback stops what is recorded",
+        "control/stop_all.py",
+        "            return lambda: self._stop(connections, found.where, handle)\n",
+        "            return None\n",
+        (NOTIFIER, ""),
+    ),
+    KillPath(
+        "the Dag-level callback looks for a lost start",
+        "control/stop_all.py",
+        "            return lambda: self._stop_lost_start(connections, found.where, start)\n",
+        "            return None\n",
+        (NOTIFIER, "whose_process_was_lost"),
+    ),
+    KillPath(
+        "the deployment's policy adds on_failure_callback",
+        "policy.py",
+        '("on_failure_callback", "on_success_callback")',
+        '("on_success_callback",)',
+        ("test_policy.py", ""),
+    ),
+    KillPath(
+        "the deployment's policy adds on_success_callback",
+        "policy.py",
+        '("on_failure_callback", "on_success_callback")',
+        '("on_failure_callback",)',
+        ("test_policy.py", ""),
+    ),
+    # row 9
+    KillPath(
+        "an error of our own",
+        "operators/base.py",
+        "self._end_or_leave(context, attempt, error)\n                raise",
+        "pass\n                raise",
+        (OPERATORS, "error_of_ours"),
+    ),
+    KillPath(
+        "a handle that cannot be stored",
+        "control/attempt.py",
+        "            self.stop_after(error, StopReason.ERROR)\n            raise",
+        "            raise",
+        (OPERATORS, "cannot_be_stored or neither_be_recorded"),
+    ),
+    # rows 10 and 11
+    KillPath(
+        "a triggerer that stalled stops nothing",
+        "triggers/run.py",
+        "            if await self._is_followed():\n",
+        "            if False:\n",
+        (TRIGGER, "still_follows"),
+    ),
+    KillPath(
+        "an Airflow that does not answer stops nothing",
+        "triggers/run.py",
+        'who follows it: nothing is stopped", name)\n        return True',
+        'who follows it: nothing is stopped", name)\n        return False',
+        (TRIGGER, "does_not_answer"),
+    ),
+    KillPath(
+        "a trigger that moves or is shut down stops nothing",
+        "triggers/run.py",
+        "    async def on_kill(self) -> None:",
+        "    async def cleanup(self) -> None:\n        await self._stop_unless_followed()\n\n"
+        "    async def on_kill(self) -> None:",
+        (TRIGGER, "cancelled_trigger"),
+    ),
+    # row 13
+    KillPath(
+        "a deadline's callback stops the runs",
+        "notifications.py",
+        "return json.dumps(self._said(await stop.run()))",
+        "return json.dumps([])",
+        (NOTIFIER, "deadline"),
+    ),
+    KillPath(
+        "a stop that was asked for while the start was in flight",
+        "control/attempt.py",
+        "        self.adopt(run)\n        self.obey_what_came_meanwhile(run)\n        return run",
+        "        self.adopt(run)\n        return run",
+        (OPERATORS, "asked_for_while_the_start"),
+    ),
+    KillPath(
+        "a deadline waits for a start in flight",
+        "control/stop_all.py",
+        "            if self.dry_run or not waiting:\n",
+        "            if True:\n",
+        (NOTIFIER, "in_flight"),
+    ),
+    KillPath(
+        "no retry starts again what a deadline stopped",
+        "control/verdict.py",
+        "(AirflowFailException if note.reason.is_final else RunStopped)",
+        "RunStopped",
+        (OPERATORS, "recorded_reason"),
+    ),
+    KillPath(
+        "a SyncCallback refuses at once",
+        "notifications.py",
+        'if "deadline" in context:\n            raise',
+        "if False:\n            raise",
+        (NOTIFIER, "sync_callback"),
+    ),
+    KillPath(
+        "a foreign handle stops nothing",
+        "control/seal.py",
+        "if found_at is not None and",
+        "if False and",
+        (NOTIFIER, "handle_that_was_copied or handle_of_another"),
+    ),
+    # row 14
+    KillPath(
+        "bad answers are ridden out",
+        "control/watch.py",
+        "if time.time() - self.bad_since >= self.ride_out:",
+        "if True:",
+        ("test_watch.py", ""),
+    ),
+    KillPath(
+        "a connection that Airflow does not give for a while",
+        "triggers/run.py",
+        "                if time.time() >= until:\n                    raise",
+        "                raise",
+        (TRIGGER, "connection"),
+    ),
+    KillPath(
+        "a stop is asked for again until it is taken",
+        "control/stop.py",
+        "        if isinstance(refused, LoginRefused) or time.time() + wait > until:\n",
+        "        if True:\n",
+        ("test_stop.py", ""),
+    ),
+    KillPath(
+        "asked is not stopped",
+        "control/stop.py",
+        "            return _outcome(vendor, status), status\n        if not vendor.can_look(run)",
+        "            return _outcome(vendor, status), status\n        return StopOutcome.STOPPED, status\n"
+        "        if not vendor.can_look(run)",
+        ("test_stop.py", ""),
+    ),
+    KillPath(
+        "a run that may be alive is named",
+        "control/attempt.py",
+        "        error.add_note(what)\n",
+        "",
+        (OPERATORS, "neither_be_recorded"),
+    ),
+]
+
+
+def main(words: list[str]) -> int:
+    """Take out each path whose description has one of ``words``; all of them without any."""
+    chosen = [path for path in PATHS if not words or any(word in path.what for word in words)]
+    rows = list(_tried(chosen))
+    print(tabulate([row[:2] for row in rows], headers=("taken out", "noticed by")))
+    missed = sum(not found for _, _, found in rows)
+    print(f"{len(rows)} kill paths taken out; {missed} that no test notices")
+    return 1 if missed else 0
+
+
+def _tried(paths: list[KillPath]) -> Iterator[tuple[str, str, bool]]:
+    for path in paths:
+        with tempfile.TemporaryDirectory(prefix="kill-paths-") as folder:
+            copy = Path(folder)
+            for name in COPIED:
+                source = ROOT / name
+                (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
+            target = copy / "airflow_runctl" / path.file
+            text = target.read_text()
+            if text.count(path.code) != 1:
+                yield path.what, f"its code is {text.count(path.code)} times in {path.file}", False
+                continue
+            target.write_text(text.replace(path.code, path.instead))
+            said = _pytest(copy, *path.tests)
+        print(f"{path.what}: {said}", file=sys.stderr, flush=True)
+        yield path.what, said, said.startswith("test_")
+
+
+def _pytest(copy: Path, file: str, words: str) -> str:
+    """Return the first test that fails."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--timeout=40", "-p", "no:cacheprovider"]
+    command += [f"tests/unit/{file}", *(["-k", words] if words else [])]
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    failed = re.search(r"^(?:FAILED|ERROR) tests/unit/(\S+)", done.stdout, re.MULTILINE)
+    if failed:
+        return failed[1].replace(".py::", " ", 1)
+    timed_out = re.search(r"in (test_\w+)$", done.stdout + done.stderr, re.MULTILINE)
+    if timed_out and "Timeout" in done.stdout + done.stderr:
+        return f"{file.removesuffix('.py')} {timed_out[1]} (hangs)"
+    return f"nobody: {(done.stdout + done.stderr).strip().splitlines()[-1]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
