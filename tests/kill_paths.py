@@ -314,14 +314,6 @@ PATHS = [
         'who follows it: nothing is stopped", name)\n        return False',
         (TRIGGER, "does_not_answer"),
     ),
-    KillPath(
-        "a trigger that moves or is shut down stops nothing",
-        "triggers/run.py",
-        "    async def on_kill(self) -> None:",
-        "    async def cleanup(self) -> None:\n        await self._stop_unless_followed()\n\n"
-        "    async def on_kill(self) -> None:",
-        (TRIGGER, "cancelled_trigger"),
-    ),
     # row 13
     KillPath(
         "a deadline's callback stops the runs",
