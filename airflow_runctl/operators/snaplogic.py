@@ -76,7 +76,7 @@ class SnapLogicTriggerTaskOperator(StartRunOperator):
 
     def plan(self, vendor: SnapLogic) -> StartPlan:
         """Return the start of the task's run."""
-        from airflow_runctl.vendors.snaplogic import TriggeredTask
+        from airflow_runctl.vendors.snaplogic_trigger import TriggeredTask
 
         parameters = {name: str(value) for name, value in (self.parameters or {}).items()}
         return vendor.trigger(

@@ -7,17 +7,14 @@ Task's own bearer token. ``/runtime/start`` resumes; a new run begins only at a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from airflow_runctl.exceptions import (
     BadAnswer,
     ConnectionSetupError,
     RunctlError,
-    StartRefused,
-    StartUncertain,
     TransportError,
     VendorError,
 )
@@ -27,53 +24,25 @@ from airflow_runctl.vendors.base import (
     Flow,
     HttpRequest,
     HttpResponse,
-    Open,
     Operation,
-    Pause,
     Search,
     Started,
     StartPlan,
     StopReply,
     Vendor,
-    parse_time,
     path,
-    text_of,
     vendor_error,
 )
-from airflow_runctl.vendors.snaplogic_org import switch_task
-
-STATES: Final[Mapping[str, RunState]] = {
-    "Queued": RunState.QUEUED,
-    "NoUpdate": RunState.QUEUED,
-    "Prepared": RunState.RUNNING,
-    "Started": RunState.RUNNING,
-    "Resuming": RunState.RUNNING,
-    "Suspending": RunState.RUNNING,
-    "Stopping": RunState.STOPPING,
-    "Failing": RunState.RUNNING,
-    "Suspended": RunState.SUSPENDED,
-    "Completed": RunState.SUCCEEDED,
-    "Failed": RunState.FAILED,
-    "Stopped": RunState.STOPPED,
-}
-
-LIVE_STATES: Final = (
-    "Queued",
-    "NoUpdate",
-    "Prepared",
-    "Resuming",
-    "Started",
-    "Suspending",
-    "Suspended",
-    "Failing",
-    "Stopping",
+from airflow_runctl.vendors.snaplogic_answers import (
+    LIVE_STATES,
+    STATES,
+    entry_id,
+    failure_text,
+    reason_of,
+    started,
 )
-"""In the order in which a run passes them: asked one after the other, a run that moves on is met later."""
-
-OVER_STATES: Final = ("Completed", "Failed", "Stopped")
-
-START_REFUSED: Final = frozenset({400, 401, 403, 404, 405, 409, 429})
-"""Answers of a Triggered Task's URL that surely mean that no run was made."""
+from airflow_runctl.vendors.snaplogic_org import switch_task
+from airflow_runctl.vendors.snaplogic_trigger import LOOK_BACK_HOURS, Trigger, TriggeredTask
 
 INVOKERS: Final = ("triggered", "scheduled", "always_on", "manual")
 
@@ -85,54 +54,10 @@ FILTER_KEYS: Final[Mapping[str, str]] = {
 """What a search for live runs calls it to what the list does."""
 
 PUBLIC: Final = ("api", "1", "rest", "public")
-FEED: Final = ("api", "1", "rest", "slsched", "feed")
 
-RUUID_HEADER: Final = "x-snapi-pipeline-ruuid"
 STATUS_HEADER: Final = "x-sl-statuscode"
 
 PAGE: Final = 1000
-LOOK_BACK_HOURS: Final = 1080
-"""The widest window that the list takes (45 days): a narrow one hides runs that began before it."""
-
-TRIGGER_TIMEOUT: Final = 960.0
-"""Seconds. SnapLogic itself cuts a trigger call after 15 minutes."""
-
-ANSWER_WAIT: Final = 1.0
-"""Seconds in which a trigger call may answer before the list is asked for its run."""
-
-LOOK_EVERY: Final = 1.0
-LOST_CALL_LOOKS: Final = 20
-"""How often the list is asked for the run of a call that ended without naming it."""
-
-LOST_LOOKS: Final = 3
-"""How many of these may fail; each has been tried for as long as the driver's patience lasts."""
-
-UNREAD: Final = (TransportError, BadAnswer, VendorError)
-"""A list that could not be read says nothing of a run that may be alive."""
-
-SAFE_WAY: Final = "To be safe, let the pipeline return its own id early (the expression pipe.ruuid in its output)."
-
-
-@dataclass(frozen=True, slots=True)
-class TriggeredTask:
-    """A Triggered Task and what it is called with.
-
-    :param task_path: ``/org/space/project/task``; the org may be left out.
-    :param task_url: the task's full URL instead, as the Manager shows it.
-    :param parameters: pipeline parameters; they travel in the query.
-    :param body: JSON for the pipeline's open input.
-    :param method: HTTP method.
-    :param pipeline_name: the pipeline that the task runs, to find its run by.
-    :param project_path: ``/org/space/project`` of that pipeline; the task's own by default.
-    """
-
-    task_path: str | None = None
-    task_url: str | None = None
-    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: Any = field(default=None, repr=False)
-    method: str = "POST"
-    pipeline_name: str | None = None
-    project_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,60 +93,12 @@ class SnapLogic(Vendor):
     # -- start ---------------------------------------------------------------------------------------
 
     def trigger(self, task: TriggeredTask) -> StartPlan:
-        """Plan a new run of a Triggered Task.
+        """Plan a new run of a Triggered Task."""
+        return Trigger(self).plan(task)
 
-        Source: https://docs.snaplogic.com/manager/triggered-tasks.html
-        """
-        request = self._trigger_request(task)
-
-        def prepare() -> Flow[Search]:
-            search = self._search(task)
-            # Also those that are over: after a lost answer the run is looked for among them too.
-            known = yield from self._matching(search, LIVE_STATES + OVER_STATES)
-            return {**search, "known": sorted(known)}
-
-        def start(search: Search) -> Flow[Started]:
-            return (yield from self._start(request, search))
-
-        arguments = {
-            "task": task.task_path or task.task_url,
-            "parameters": dict(task.parameters),
-            "body": task.body,
-            "method": task.method,
-        }
-        return StartPlan(arguments, prepare, start)
-
-    def _trigger_request(self, task: TriggeredTask) -> HttpRequest:
-        query = dict(task.parameters)
-        base_url: str | None = None
-        if task.task_url is not None:
-            base_url, where = self._allowed(task.task_url)
-            address = urlsplit(where)
-            query = {**dict(parse_qsl(address.query, keep_blank_values=True)), **query}
-            where = path(*(unquote(part) for part in address.path.strip("/").split("/")))
-        else:
-            where = path(*FEED, *self.task_segments(task.task_path or ""))
-        return HttpRequest(
-            task.method.upper(),
-            where,
-            Effect.START,
-            query=query,
-            headers=self.task_headers,
-            json=task.body,
-            timeout=TRIGGER_TIMEOUT,
-            base_url=base_url,
-        )
-
-    def _allowed(self, url: str) -> tuple[str, str]:
-        """Split a task's full URL into a base URL that the connection allows, and the rest."""
-        for base in (self.base_url, *self.task_hosts):
-            if url.startswith(base.rstrip("/") + "/"):
-                return base.rstrip("/"), url[len(base.rstrip("/")) :]
-        raise ConnectionSetupError(
-            f"The task's URL points to {urlsplit(url).hostname!r}, which is neither the host of the SnapLogic "
-            "connection nor one of its 'task_hosts'. The task token is sent to no other host: add the "
-            "base URL (https://host:port) to the connection's extra 'task_hosts'."
-        )
+    def find(self, search: Search) -> Flow[list[Started]]:
+        """Return the runs that came up since ``search`` was written, living or over."""
+        return (yield from Trigger(self).find(search))
 
     def task_segments(self, task_path: str) -> list[str]:
         """Return ``[org, space, project, task]`` of a task path with or without its org."""
@@ -233,108 +110,6 @@ class SnapLogic(Vendor):
                 f"task_path {task_path!r} names no task: it has the form /org/space/project/task."
             )
         return [self.org, *parts]
-
-    def _search(self, task: TriggeredTask) -> Search:
-        project = task.project_path
-        if project is None and task.task_path is not None:
-            project = "/" + "/".join(self.task_segments(task.task_path)[:-1])
-        return {"pipeline": task.pipeline_name, "project": project}
-
-    def _start(self, request: HttpRequest, search: Search) -> Flow[Started]:
-        """Call the task's URL once; while the call stays open, look for its run in the list."""
-        call = yield Open(request)
-        yield Pause(ANSWER_WAIT)
-        seen: set[str] = set()
-        while True:
-            try:
-                response = call.poll()
-            except (TransportError, BadAnswer) as error:
-                if isinstance(error, TransportError) and not error.sent:
-                    raise
-                return (yield from self._after_lost_call(search, str(error)))
-            if response is not None:
-                return (yield from self._after_answer(response, search))
-            try:
-                new = yield from self._new_runs(search, LIVE_STATES)
-            except UNREAD:
-                new = set()  # the call goes on, and ends sometime
-            # Twice the same and alone: another start of the same pipeline may not be listed yet.
-            if len(new) == 1 and new == seen:
-                return _started(new.pop())
-            if len(new) > 1 and new == seen:
-                raise _ambiguous(new)
-            seen = new
-            yield Pause(LOOK_EVERY)
-
-    def _after_answer(self, response: HttpResponse, search: Search) -> Flow[Started]:
-        if ruuid := _ruuid_of(response):
-            return _started(ruuid)
-        if response.status in START_REFUSED:
-            raise self._refused(response)
-        outcome = "answered" if response.ok else f"answered HTTP {response.status}"
-        return (yield from self._after_lost_call(search, f"the call {outcome} without naming its run"))
-
-    def _after_lost_call(self, search: Search, why: str) -> Flow[Started]:
-        """Find the run of a call that can say nothing more; its run may be over already."""
-        seen: set[str] = set()
-        unread: list[str] = []
-        for _ in range(LOST_CALL_LOOKS):
-            try:
-                new = yield from self._new_runs(search, LIVE_STATES + OVER_STATES)
-            except UNREAD as error:
-                unread.append(f" The list of runs could not be read: {error}")
-                if len(unread) == LOST_LOOKS:
-                    break
-            else:
-                if new and new == seen:
-                    break
-                seen = new
-            yield Pause(LOOK_EVERY)
-        if len(seen) == 1:
-            return _started(seen.pop())
-        if seen:
-            raise _ambiguous(seen)
-        raise StartUncertain(
-            f"SnapLogic was told to start a run, but {why}, and no new run is listed for "
-            f"pipeline {search['pipeline'] or '(any)'} in {search['project'] or 'the org'}. "
-            f"A run may be alive; it was not started again. Look for it in the SnapLogic dashboard. {SAFE_WAY}"
-            + "".join(unread[-1:])
-        )
-
-    def _refused(self, response: HttpResponse) -> VendorError:
-        hints = {
-            401: "Check 'task_token' in the extra of the connection: a Triggered Task has a token of its own.",
-            403: "Check 'task_token' in the extra of the connection, or the execute right of the account.",
-            404: "No such task, or it is hidden from this credential; names are case-sensitive.",
-            409: "The task does not start a new run while one is active.",
-            429: "The org's quota of triggered runs is used up.",
-        }
-        message = f"SnapLogic refused to start the task (HTTP {response.status}: {_reason(response)})."
-        return StartRefused(f"{message} {hints.get(response.status, '')}".strip(), status=response.status)
-
-    def _new_runs(self, search: Search, states: Iterable[str]) -> Flow[set[str]]:
-        found = yield from self._matching(search, states)
-        return found.keys() - set(search["known"])
-
-    def _matching(self, search: Search, states: Iterable[str]) -> Flow[dict[str, Mapping[str, Any]]]:
-        """Return the triggered runs of the searched pipeline and project in ``states``, each under its id."""
-        found: dict[str, Mapping[str, Any]] = {}
-        for state in states:
-            entries = yield from self.list_runs(
-                state=state,
-                invoker="triggered",
-                pipe_name=search["pipeline"],
-                project_path=search["project"],
-                last_hours=LOOK_BACK_HOURS if state in LIVE_STATES else 1,
-            )
-            found.update({_entry_id(entry): entry for entry in entries})
-        return found
-
-    def find(self, search: Search) -> Flow[list[Started]]:
-        """Return the runs that came up since ``search`` was written, living or over."""
-        found = yield from self._matching(search, LIVE_STATES + OVER_STATES)
-        new = sorted(found.keys() - set(search["known"]))
-        return [replace(_started(ruuid), created_at=parse_time(found[ruuid].get("create_time"))) for ruuid in new]
 
     # -- look ----------------------------------------------------------------------------------------
 
@@ -352,10 +127,10 @@ class SnapLogic(Vendor):
         if not isinstance(word, str):
             raise BadAnswer(f"SnapLogic's answer about run {ruuid} has no state.")
         state = self.state_of(word)
-        message = _failure_text(fields)
+        message = failure_text(fields)
         if state is RunState.FAILED and message is None:
             try:
-                message = _failure_text((yield from self._details(ruuid, "detail")))
+                message = failure_text((yield from self._details(ruuid, "detail")))
             except RunctlError:
                 message = None
         return RunStatus(state, word, message)
@@ -385,7 +160,7 @@ class SnapLogic(Vendor):
             entries = page.get("entries") if isinstance(page, Mapping) else None
             if not isinstance(entries, list):
                 raise BadAnswer(f"SnapLogic's list of runs has no entries: {response.excerpt()!r}")
-            fresh = {_entry_id(entry): entry for entry in entries if isinstance(entry, Mapping)}
+            fresh = {entry_id(entry): entry for entry in entries if isinstance(entry, Mapping)}
             more = bool(fresh.keys() - found.keys())
             found.update(fresh)
             offset += len(entries)
@@ -410,8 +185,8 @@ class SnapLogic(Vendor):
                 for entry in entries:
                     # list_runs lets an entry pass that does not say; a search must not.
                     if all(entry.get(ENTRY_KEYS[name]) == value for name, value in wanted.items()):
-                        run_id = _entry_id(entry)
-                        found[run_id] = replace(_started(run_id), vendor_state=str(entry.get("state") or state))
+                        run_id = entry_id(entry)
+                        found[run_id] = replace(started(run_id), vendor_state=str(entry.get("state") or state))
         return list(found.values())
 
     # -- act -----------------------------------------------------------------------------------------
@@ -502,38 +277,7 @@ class SnapLogic(Vendor):
             hint = " Check the login of the connection, and the account's right to this."
         elif status == 404:
             hint = " No such run or org, or it is hidden from this account."
-        return vendor_error(status, f"SnapLogic answered HTTP {status}: {_reason(response)}.{hint}")
-
-
-def _started(ruuid: str) -> Started:
-    return Started(ruuid, {"ruuid": ruuid})
-
-
-def _ambiguous(candidates: set[str]) -> StartUncertain:
-    ids = tuple(sorted(candidates))
-    return StartUncertain(
-        f"SnapLogic started a run, but {len(ids)} new runs of the pipeline came up while the call was open, and "
-        f"nothing tells which is this task's: {', '.join(ids)}. They may be alive; none was stopped. {SAFE_WAY}",
-        candidates=ids,
-    )
-
-
-def _ruuid_of(response: HttpResponse) -> str | None:
-    """Return the run's id from the header, or from the pipeline's own output ``[{"ruuid": ...}]``."""
-    if ruuid := response.headers.get(RUUID_HEADER):
-        return ruuid
-    body = response.json_or_none()
-    first = body[0] if isinstance(body, list) and body else body
-    ruuid = first.get("ruuid") if isinstance(first, Mapping) else None
-    return ruuid if isinstance(ruuid, str) and ruuid else None
-
-
-def _entry_id(entry: Mapping[str, Any]) -> str:
-    """Return the id of a list entry, which calls it ``id``, not ``ruuid``."""
-    ruuid = entry.get("id") or entry.get("ruuid")
-    if not isinstance(ruuid, str):
-        raise BadAnswer("An entry of SnapLogic's list of runs has no id.")
-    return ruuid
+        return vendor_error(status, f"SnapLogic answered HTTP {status}: {reason_of(response)}.{hint}")
 
 
 ENTRY_KEYS: Final[Mapping[str, str]] = {
@@ -555,22 +299,3 @@ def _code(value: Any) -> int | None:
         return int(value)
     except (TypeError, ValueError):
         return None
-
-
-def _reason(response: HttpResponse) -> str:
-    body = response.json_or_none()
-    if isinstance(body, Mapping):
-        fields = body.get("response_map", body)
-        if isinstance(fields, Mapping) and (text := _failure_text(fields)):
-            return text
-    return response.excerpt() or "no text"
-
-
-def _failure_text(fields: Mapping[str, Any]) -> str | None:
-    """Return what an answer says of a failure, or ``None``."""
-    errors = fields.get("error_list")
-    texts = [fields.get(key) for key in ("failure", "reason", "resolution", "error", "message")]
-    if isinstance(errors, list):
-        texts += [error.get("message") if isinstance(error, Mapping) else error for error in errors]
-    parts = [text for value in texts if (text := text_of(value))]
-    return "; ".join(dict.fromkeys(parts)) or None

@@ -160,10 +160,10 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often: a test need not wait as long as a person's money can."""
     from airflow_runctl.control import stop, stop_all
     from airflow_runctl.transport import retry
-    from airflow_runctl.vendors import axiom, snaplogic
+    from airflow_runctl.vendors import axiom, snaplogic_trigger
 
-    monkeypatch.setattr(snaplogic, "ANSWER_WAIT", 0.02)
-    monkeypatch.setattr(snaplogic, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(snaplogic_trigger, "ANSWER_WAIT", 0.02)
+    monkeypatch.setattr(snaplogic_trigger, "LOOK_EVERY", 0.05)
     monkeypatch.setattr(axiom, "LOOK_EVERY", 0.1)
     monkeypatch.setattr(stop, "LOOK_EVERY", 0.05)
     monkeypatch.setattr(stop_all, "LOOK_AGAIN", 0.1)

@@ -839,9 +839,9 @@ def test_handle_in_the_store_opens_with_the_old_credential_in_seal_key(tasks: Ta
 
 @pytest.fixture
 def few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_runctl.vendors import axiom, snaplogic
+    from airflow_runctl.vendors import axiom, snaplogic_trigger
 
-    monkeypatch.setattr(snaplogic, "LOST_CALL_LOOKS", 2)
+    monkeypatch.setattr(snaplogic_trigger, "LOST_CALL_LOOKS", 2)
     monkeypatch.setattr(axiom, "LOST_CALL_LOOKS", 1)
 
 

@@ -27,9 +27,12 @@ from airflow_runctl.runs import RunState, RunStatus
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors import base as vendors
-from airflow_runctl.vendors import snaplogic as module
+from airflow_runctl.vendors import snaplogic as snaplogic_module
+from airflow_runctl.vendors import snaplogic_trigger as module
 from airflow_runctl.vendors.base import Effect, Flow, HttpRequest, Open, Pause, Started, StartPlan
-from airflow_runctl.vendors.snaplogic import STATES, SnapLogic, TriggeredTask
+from airflow_runctl.vendors.snaplogic import SnapLogic
+from airflow_runctl.vendors.snaplogic_answers import STATES
+from airflow_runctl.vendors.snaplogic_trigger import Trigger, TriggeredTask
 from tests.unit.conftest import Client, Connections
 from tests.unit.odd_server import OddServer, say
 
@@ -277,7 +280,7 @@ def test_start_that_may_have_failed_is_an_error_that_says_what_to_do(
 def test_connection_that_is_refused_was_no_start(client: Client, snaplogic: Access) -> None:
     with OddServer(say()) as server:
         gone = dataclasses.replace(snaplogic, endpoint=dataclasses.replace(snaplogic.endpoint, base_url=server.url))
-    flow = vendor(snaplogic)._trigger_request(TriggeredTask("projects/sales/hang"))
+    flow = Trigger(vendor(snaplogic))._trigger_request(TriggeredTask("projects/sales/hang"))
 
     def ask() -> Flow[Any]:
         return (yield flow)
@@ -659,7 +662,7 @@ def test_empty_answer_is_a_bad_answer(client: Client, snaplogic: Access, box: Sa
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAGE", 3)
+    monkeypatch.setattr(snaplogic_module, "PAGE", 3)
 
 
 @pytest.mark.usefixtures("small_pages")
