@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,11 @@ from demo.real_airflow import RealAirflow
 
 HERE = Path(__file__).parent
 DAG_FOLDERS = [HERE / "dags", HERE.parents[1] / "example_dags"]
+
+
+# Ctrl-C must reach what tests start: a shell that starts pytest in the background has it ignored, for children too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
