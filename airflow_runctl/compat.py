@@ -160,8 +160,8 @@ class Channel(Protocol):
     async def delete(self, key: str, where: TaskKey) -> None:
         """Delete an XCom; a missing one is no error."""
 
-    async def task_states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
-        """Return the states of a Dag run's tasks; a mapped instance is named ``<task_id>_<index>``."""
+    async def task_states(self, dag_id: str, run_id: str, only: TaskKey | None = None) -> dict[str, str | None]:
+        """Return the states of a Dag run's tasks, or of one; a mapped instance is named ``<task_id>_<index>``."""
 
 
 def _send_message(name: str, **fields: Any) -> tuple[Any, Any]:
@@ -178,6 +178,10 @@ def _where(key: str, where: TaskKey) -> dict[str, Any]:
         "task_id": where.task_id,
         "map_index": where.map_index,
     }
+
+
+def _one(task: TaskKey | None) -> dict[str, Any]:
+    return {"task_ids": [task.task_id], "map_index": task.map_index} if task else {}
 
 
 class TriggererChannel:
@@ -205,9 +209,9 @@ class TriggererChannel:
         comms, message = _send_message("DeleteXCom", **_where(key, where))
         await comms.asend(message)
 
-    async def task_states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
-        """Return the states of a Dag run's tasks."""
-        comms, message = _send_message("GetTaskStates", dag_id=dag_id, run_ids=[run_id])
+    async def task_states(self, dag_id: str, run_id: str, only: TaskKey | None = None) -> dict[str, str | None]:
+        """Return the states of a Dag run's tasks, or of one."""
+        comms, message = _send_message("GetTaskStates", dag_id=dag_id, run_ids=[run_id], **_one(only))
         answer = await comms.asend(message)
         return dict(answer.task_states.get(run_id, {}))
 
@@ -240,9 +244,9 @@ class BlockingChannel:
         if self.writable:
             XCom.delete(**_where(key, where))
 
-    async def task_states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
-        """Return the states of a Dag run's tasks."""
-        comms, message = _send_message("GetTaskStates", dag_id=dag_id, run_ids=[run_id])
+    async def task_states(self, dag_id: str, run_id: str, only: TaskKey | None = None) -> dict[str, str | None]:
+        """Return the states of a Dag run's tasks, or of one."""
+        comms, message = _send_message("GetTaskStates", dag_id=dag_id, run_ids=[run_id], **_one(only))
         return dict(comms.send(message).task_states.get(run_id, {}))
 
 

@@ -57,7 +57,8 @@ async def is_handed_on(channel: Channel, where: TaskKey) -> bool:
     It refuses if a user has marked or cleared the task in the same moment, and only logs that: no trigger will
     run, and nobody is killed.
     """
-    return (await _states(channel, where.dag_id, where.run_id)).get(_name(where)) in GOES_ON
+    states = await channel.task_states(where.dag_id, where.run_id, only=where)
+    return states.get(_name(where)) in GOES_ON
 
 
 GOES_ON: Final = frozenset({"deferred", "up_for_retry", "scheduled", "queued", "running"})

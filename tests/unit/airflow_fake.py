@@ -188,7 +188,13 @@ class FakeAirflow:
     def _on_GetTaskStates(self, msg: Any) -> Any:
         from airflow.sdk.execution_time.comms import TaskStatesResult
 
-        return TaskStatesResult(task_states={run_id: dict(self.states) for run_id in msg.run_ids or [self.run_id]})
+        wanted = {
+            name: state
+            for name, state in self.states.items()
+            if not msg.task_ids
+            or name in {task if msg.map_index < 0 else f"{task}_{msg.map_index}" for task in msg.task_ids}
+        }
+        return TaskStatesResult(task_states={run_id: dict(wanted) for run_id in msg.run_ids or [self.run_id]})
 
     def _on_GetTaskStateStore(self, msg: Any) -> Any:
         from airflow.sdk.exceptions import ErrorType

@@ -12,7 +12,7 @@ from airflow_runctl.runs import ExternalRun, RunState
 from airflow_runctl.vendors.base import Operation
 from airflow_runctl.vendors.bctrl import RuntimeStart
 from airflow_runctl.vendors.snaplogic_trigger import TriggeredTask
-from airflow_runctl.vendors.vectorshift import PipelineRun
+from airflow_runctl.vendors.vectorshift_start import PipelineRun
 from tests.unit.capabilities import VENDORS, table
 
 CONNECTIONS = {

@@ -635,9 +635,14 @@ def test_deferral_that_airflow_refuses_since_a_user_acted_meanwhile_stops_the_ru
     assert tasks.handle() is None
 
 
-def test_deferral_that_airflow_takes_leaves_the_run_to_its_trigger(tasks: Tasks, box: Sandbox) -> None:
-    tasks.fake.run(tasks.snaplogic(deferrable=True))
+@pytest.mark.parametrize("map_index", [-1, 3])
+def test_deferral_that_airflow_takes_leaves_the_run_to_its_trigger(tasks: Tasks, box: Sandbox, map_index: int) -> None:
+    """What the other tasks of the Dag run do is none of its business, and is not asked for."""
+    tasks.fake.states["start_4"] = "failed"
+    tasks.fake.run(tasks.snaplogic(deferrable=True), map_index=map_index)
     assert [run["stop_requests"] for run in box.runs()] == [0]
+    (asked,) = tasks.fake.sent("GetTaskStates")
+    assert (asked.task_ids, asked.map_index) == (["start"], map_index)
 
 
 def test_refused_deferral_leaves_a_run_alone_that_no_kill_may_stop(tasks: Tasks, box: Sandbox) -> None:

@@ -25,9 +25,10 @@ from airflow_runctl.runs import ExternalRun, RunState, RunStatus, StopOutcome
 from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.vendors import base as vendors_base
 from airflow_runctl.vendors import vectorshift as module
-from airflow_runctl.vendors import vectorshift_analytics
+from airflow_runctl.vendors import vectorshift_analytics, vectorshift_answers, vectorshift_start
 from airflow_runctl.vendors.base import HttpResponse
-from airflow_runctl.vendors.vectorshift import PipelineRun, VectorShift, file_input
+from airflow_runctl.vendors.vectorshift import VectorShift
+from airflow_runctl.vendors.vectorshift_start import PipelineRun, file_input
 from tests.unit.conftest import Client, Connections
 from tests.unit.driven import ONCE, Driven
 
@@ -50,7 +51,7 @@ class Shift(Driven):
 def shift(
     box: Sandbox, connections: Connections, client: Client, brisk: None, monkeypatch: pytest.MonkeyPatch
 ) -> Shift:
-    monkeypatch.setattr(module, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(vectorshift_start, "LOOK_EVERY", 0.05)
     monkeypatch.setattr(module, "RESULT_PAUSES", (0.1,) * 5)
     return Shift(box, connections.access("vectorshift_default"), client)
 
@@ -179,7 +180,7 @@ def test_a_start_that_cannot_be_found_is_uncertain_and_names_its_trace(shift: Sh
     assert f"trace id {search['trace_id']}; the analytics show no run with it" in said
     assert "A run may be alive: it was not started again" in said
     assert error.value.candidates == ()
-    assert len(shift.sent("list")) == module.LOST_CALL_LOOKS
+    assert len(shift.sent("list")) == vectorshift_start.LOST_CALL_LOOKS
 
 
 def test_a_start_answered_failed_without_an_id_is_no_success(shift: Shift) -> None:
@@ -529,7 +530,7 @@ def test_the_connection_test_says_how_many_pipelines_the_key_sees(shift: Shift) 
     ],
 )
 def test_the_text_of_an_error_is_looked_for_where_the_sdk_looks(body: Any, text: str) -> None:
-    assert module._text(HttpResponse(500, {}, json.dumps(body).encode())) == text
+    assert vectorshift_answers.said_in(HttpResponse(500, {}, json.dumps(body).encode())) == text
 
 
 @pytest.mark.parametrize(
