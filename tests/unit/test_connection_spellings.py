@@ -21,7 +21,7 @@ HOOKS: dict[str, type[RunHook]] = {
     hook.conn_type: hook for hook in (SnapLogicHook, AxiomHook, VectorShiftHook, BctrlHook)
 }
 COMMON = {"seal_key": "new key, old:key/é", "timeout": 7.5, "verify": False, "proxies": "http://u:p@proxy:3128"}
-ODD = "p@ss:w/rd?#%& é"
+ODD = "p@ss:w/rd?#%&+ e"
 
 ROWS: dict[str, Row] = {
     "snaplogic": {
