@@ -27,7 +27,7 @@ MODES = ("worker", "deferred")
 LIMIT = 10.0
 """Seconds of every limit in dags/runs.py."""
 
-WITHIN = 60.0
+WITHIN = 120.0
 """Seconds after an event in which a row waits for the stop; what it took is measured."""
 
 STALL = 12
