@@ -340,7 +340,8 @@ class Attempt:
 
     def _record(self, run: ExternalRun, note: StopNote) -> None:
         try:
-            self.ledger.note(run, None, note)
+            if not note.yields_to(self.ledger.noted_stop(run)):
+                self.ledger.note(run, None, note)
         except Exception:
             self.log.warning("Could not record the stop", exc_info=True)
 

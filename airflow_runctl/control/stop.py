@@ -59,6 +59,10 @@ class StopNote:
     outcome: StopOutcome | None = None
     seconds: float | None = None
 
+    def yields_to(self, noted: StopNote | None) -> bool:
+        """Return True if ``noted`` is to stay: that somebody wanted the run to end outweighs a limit or a failure."""
+        return noted is not None and noted.reason.is_final and not self.reason.is_final
+
     def about(self, run: ExternalRun) -> str:
         """Return the sentence that says how ``run`` was stopped."""
         text = f" ({self.text})" if self.text else ""

@@ -31,7 +31,7 @@ def conclude(attempt: Attempt, run: ExternalRun, watched: Watched) -> dict[str, 
     """Return what the task returns, or raise what Airflow has to know."""
     name = f"{attempt.access.vendor.label} run {run.run_id}"
     if watched.limit is not None:
-        _raise_limit(attempt, name, watched)
+        _raise_limit(attempt, run, name, watched)
     if watched.status is None:
         raise RunctlError(f"{name} was lost sight of: {watched.lost}")
     status = watched.status
@@ -43,7 +43,9 @@ def conclude(attempt: Attempt, run: ExternalRun, watched: Watched) -> dict[str, 
     _raise_ended(attempt, run, name, status)
 
 
-def _raise_limit(attempt: Attempt, name: str, watched: Watched) -> NoReturn:
+def _raise_limit(attempt: Attempt, run: ExternalRun, name: str, watched: Watched) -> NoReturn:
+    # A deadline may have passed in the same moment; then no retry may come.
+    note = attempt.final_stop()
     if watched.stop is not None and watched.stop.is_over:
         attempt.close(watched.stop.status)
         came = f"it was stopped ({watched.stop.outcome.value}, {watched.stop.seconds:.1f} s)"
@@ -52,6 +54,8 @@ def _raise_limit(attempt: Attempt, name: str, watched: Watched) -> NoReturn:
         attempt.run = None
         unconfirmed = f"its stop was not confirmed within {attempt.terms.stop_timeout:.0f} s: it may be alive"
         came = watched.stop_error or unconfirmed
+    if note is not None:
+        raise AirflowFailException(f"{note.about(run)} {name}: {came}")
     if watched.limit is StopReason.EXECUTION_TIMEOUT:
         raise AirflowTaskTimeout(f"execution_timeout passed; of {name}: {came}")
     raise LimitReached(f"{name} took longer than max_runtime; {came}")

@@ -9,7 +9,7 @@ from contextvars import Context as ContextVars
 from typing import Any, Final
 
 from airflow_runctl.compat import BaseTrigger, TriggererChannel, TriggerEvent
-from airflow_runctl.control.ledger import AUDIT_KEY, audit_of, note_intent
+from airflow_runctl.control.ledger import AUDIT_KEY, audit_of, note_intent, noted_stop
 from airflow_runctl.control.ownership import is_followed
 from airflow_runctl.control.seal import describe
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
@@ -136,6 +136,8 @@ class ExternalRunTrigger(BaseTrigger):
         if where is None:
             return
         try:
+            if note.yields_to(noted_stop(await self._channel.get(AUDIT_KEY, where), target.run)):
+                return
             if note.outcome is None:
                 await note_intent(self._channel, where, note, self.external_run)
             else:

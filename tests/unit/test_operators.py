@@ -348,6 +348,26 @@ def test_execution_timeout_counts_from_the_start_of_the_attempt_in_both_modes(
     assert box.open_runs() == []
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_deadline_that_meets_the_limit_of_the_task_outweighs_it(tasks: Tasks, box: Sandbox, mode: str) -> None:
+    """Both stop the run in the same moment; no retry may start it again."""
+    box.behave("snaplogic", "early-hang", stop_seconds=0.6)
+
+    def deadline() -> None:
+        handle = tasks.handle()
+        shown = {name: handle[name] for name in ("vendor", "conn_id", "run_id", "url", "started_at")}
+        note = StopNote(StopReason.DEADLINE, "deadline callback", "too late").out()
+        tasks.fake.put_xcom("start", AUDIT_KEY, {**shown, "stop": note})
+
+    with Later(tasks.handle, deadline):
+        attempt = tasks.run(lambda **more: tasks.snaplogic(**more, max_runtime=timedelta(seconds=0.8)), mode, retries=2)
+    assert attempt.state == FINAL
+    assert isinstance(attempt.error, AirflowFailException)
+    assert "was stopped: deadline (too late), by deadline callback" in attempt.said
+    assert tasks.audit()["stop"]["reason"] == "deadline"
+    assert box.open_runs() == []
+
+
 def test_nothing_is_started_once_execution_timeout_has_passed(tasks: Tasks, box: Sandbox) -> None:
     began = datetime.now(UTC) - timedelta(hours=2)
     attempt = tasks.run(lambda **more: tasks.snaplogic(execution_timeout=timedelta(hours=1), **more), start_date=began)
