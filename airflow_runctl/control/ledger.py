@@ -133,12 +133,14 @@ class Ledger:
         """
         self._search = search
         self._put_store(STARTING, None)
-        start = start_of(search, owner, self._access, datetime.now(UTC))
-        self._push(AUDIT_KEY, {**self._names(), "state": STARTING, "start": start})
+        self._show_start(search, owner, datetime.now(UTC))
 
     def still_starting(self, left: Leftover, owner: Owner) -> None:
         """Put back what an earlier attempt wrote ahead, while its run is looked for: nobody else sees it now."""
-        start = start_of(left.search, owner, self._access, datetime.fromtimestamp(left.at, UTC))
+        self._show_start(left.search, owner, datetime.fromtimestamp(left.at, UTC))
+
+    def _show_start(self, search: Search, owner: Owner, began: datetime) -> None:
+        start = start_of(search, owner, self._access, began)
         self._push(AUDIT_KEY, {**self._names(), "state": STARTING, "start": start})
 
     def killed(self) -> None:

@@ -39,7 +39,7 @@ def take_over(attempt: Attempt, not_after: datetime | None = None) -> ExternalRu
     if left is None:
         return None
     if left.phase == OVER:
-        return _start_again(attempt, left, not_after)
+        return _restart_own(attempt, left, not_after)
     run = _search_for(attempt, left) if left.phase == STARTING else _opened(attempt, left)
     if run is None or _is_left_to_itself(left, run):
         return None
@@ -54,7 +54,7 @@ def take_over(attempt: Attempt, not_after: datetime | None = None) -> ExternalRu
         attempt.obey_what_came_meanwhile(run)
     status = _status(attempt, run, left)
     attempt.log.info("Attempt %d left run %s (%s) behind", left.try_number, run.run_id, status.vendor_state)
-    again = _restart(attempt, left, run)
+    again = _restart_plan(attempt, left, run)
     unwatched = left.phase in (STARTING, LIVE) and not left.was_cleared
     if status.state is RunState.STOPPED and unwatched and again is None:
         attempt.close(status)
@@ -64,7 +64,7 @@ def take_over(attempt: Attempt, not_after: datetime | None = None) -> ExternalRu
         )
     if not _goes_on_with(attempt, left, run, status):
         _end(attempt, run, status)
-        return _started_again(attempt, again, not_after)
+        return _restarted(attempt, again, not_after)
     if left.was_cleared:
         attempt.adopt(run)
     _resume(attempt, run, status)
@@ -158,20 +158,20 @@ def _resume(attempt: Attempt, run: ExternalRun, status: RunStatus) -> None:
         attempt.log.info("Resumed run %s", run.run_id)
 
 
-def _restart(attempt: Attempt, left: Leftover, run: ExternalRun) -> StartPlan | None:
+def _restart_plan(attempt: Attempt, left: Leftover, run: ExternalRun) -> StartPlan | None:
     """Return how the retry starts again what was stopped, if it has no need to start another."""
     wanted = attempt.terms.on_retry == "resume" and not left.was_cleared
     return attempt.access.vendor.restart(run) if wanted and left.fingerprint == attempt.ledger.fingerprint else None
 
 
-def _start_again(attempt: Attempt, left: Leftover, not_after: datetime | None) -> ExternalRun | None:
+def _restart_own(attempt: Attempt, left: Leftover, not_after: datetime | None) -> ExternalRun | None:
     """Start again what an earlier attempt has stopped itself, as on a kill."""
     if left.handle is None or attempt.terms.on_retry != "resume":
         return None
-    return _started_again(attempt, _restart(attempt, left, _opened(attempt, left)), not_after)
+    return _restarted(attempt, _restart_plan(attempt, left, _opened(attempt, left)), not_after)
 
 
-def _started_again(attempt: Attempt, plan: StartPlan | None, not_after: datetime | None) -> ExternalRun | None:
+def _restarted(attempt: Attempt, plan: StartPlan | None, not_after: datetime | None) -> ExternalRun | None:
     if plan is None:
         return None
     try:

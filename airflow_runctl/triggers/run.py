@@ -175,7 +175,8 @@ class ExternalRunTrigger(BaseTrigger):
         except Exception as error:
             self.log.exception("%s was not stopped and may be alive", name)
             return f"not stopped, may be alive: {error}"
-        return report.error or f"{report.out()['outcome']} in {report.out()['seconds']:.1f} s"
+        result = report.result
+        return f"{result.outcome.value} in {result.seconds:.1f} s" if result else f"{report.error}"
 
     async def _records_are_ours(self) -> bool:
         """Return True unless a new attempt has wiped the task instance's records, and may have begun its own."""

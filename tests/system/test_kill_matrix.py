@@ -447,8 +447,11 @@ def test_row_11_a_stalled_triggerer_recovers(matrix: Matrix):
         )
     matrix.airflow.kill("triggerer", signal.SIGCONT)
 
+    names = {case.wait_for_handle()["run_id"] for case in cases.values()}
+
     def recovered() -> bool:
-        return any("nothing is stopped" in text for _, text in matrix.airflow.texts())
+        lines = (line for _, text in matrix.airflow.texts() for line in text.splitlines())
+        return any("nothing is stopped" in line and any(name in line for name in names) for line in lines)
 
     matrix.airflow.wait_for(recovered, "the recovered triggerer to be told to kill", 90)
 
