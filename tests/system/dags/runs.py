@@ -48,11 +48,9 @@ VENDORS: dict[str, Callable[..., StartRunOperator]] = {
 RETRY: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(seconds=1)}
 
 
-class FailsOnItsOwn(SnapLogicTriggerTaskOperator):
-    """Raises an error of its own once its run is recorded."""
-
-    def _limits(self, *args: Any) -> dict[str, float]:
-        raise RuntimeError("an error of our own")
+def fails_on_its_own(*_: Any) -> dict[str, float]:
+    """Raise an error of our own once the run is recorded."""
+    raise RuntimeError("an error of our own")
 
 
 class DefersWhenTold(SnapLogicTriggerTaskOperator):
@@ -118,11 +116,11 @@ for vendor, start in VENDORS.items():
                     sleep_a_while()  # a Dag run that succeeds takes its deadlines with it
                 start(task_id="run", deferrable=deferrable, poll_interval=1.0, stop_timeout=30.0, **arguments)
 
-for mode, deferrable in MODES.items():
-    with DAG(f"own_error_snaplogic_{mode}"):
-        FailsOnItsOwn(
-            task_id="run", task_path=f"/Acme/projects/sales/{NAME}", pipeline_name=NAME, deferrable=deferrable
-        )
+for vendor, start in VENDORS.items():
+    for mode, deferrable in MODES.items():
+        with DAG(f"own_error_{vendor}_{mode}"):
+            operator = start(task_id="run", deferrable=deferrable, poll_interval=1.0)
+            operator._limits = fails_on_its_own  # type: ignore[method-assign]
 
 with DAG("marked_before_deferral"):
     DefersWhenTold(task_id="run", task_path=f"/Acme/projects/sales/{NAME}", pipeline_name=NAME, deferrable=True)
