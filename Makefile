@@ -1,7 +1,9 @@
 # One environment for everything, built from the constraints on first use; `make help` lists the targets.
-AIRFLOW := 3.3
+# The newest has the plain .venv, each other one an environment of its own beside it.
+NEWEST := 3.3
+AIRFLOW := $(NEWEST)
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
-VENV := .venv
+VENV := .venv$(if $(filter-out $(NEWEST),$(AIRFLOW)),-$(AIRFLOW))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/stamp-$(AIRFLOW)
 PYTEST := $(BIN)/python -m pytest --durations=15 --durations-min=1

@@ -1,19 +1,20 @@
-"""``StopRunsNotifier``: stops the live runs of a Dag run when a deadline passes or something fails."""
+"""``StopRunsNotifier``: stops live runs when a deadline passes, an SLA is missed or something fails."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_runctl.compat import (
     BaseNotifier,
-    BlockingChannel,
     Channel,
     TriggererChannel,
+    callback_channel,
     dag_file_seconds,
     in_dag_processor,
+    unfinished_dag_runs,
 )
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
 from airflow_runctl.control.stop_all import DagRunStop, Report, failures
@@ -38,6 +39,9 @@ class StopRunsNotifier(BaseNotifier):
     Give it to a deadline as ``DeadlineAlert(callback=AsyncCallback(StopRunsNotifier, kwargs={...}))``, or to a
     task or Dag as ``on_failure_callback=StopRunsNotifier()``, to a Dag also as ``on_success_callback``. Wherever
     it is called it acts on the whole Dag run; ``task_ids`` narrows it.
+
+    On Airflow 2.11 it also serves as ``sla_miss_callback=StopRunsNotifier()``. There it acts on the tasks that
+    missed their SLA, in every unfinished Dag run that is late: Airflow names the interval after the one that hangs.
 
     A run that is stopped by it is not started again by a retry. A task that is starting a run at that moment
     is waited for. Runs started with ``leave_running=True`` are left alone.
@@ -90,21 +94,53 @@ class StopRunsNotifier(BaseNotifier):
                 "Nothing was stopped. Use DeadlineAlert(callback=AsyncCallback(StopRunsNotifier, kwargs={...})); it "
                 "runs in the triggerer."
             )
+        asyncio.run(_then_close(self._stop_here(context)))
+
+    async def _stop_here(self, context: Mapping[str, Any]) -> None:
+        channel, by, patience, timeout = callback_channel(), "worker callback", WORKER_PATIENCE, self.stop_timeout
         if in_dag_processor():
             seconds = max(1.0, dag_file_seconds() - DAG_PROCESSOR_MARGIN)
-            channel, by = BlockingChannel(writable=False), "Dag processor"
+            by, patience, timeout = "Dag processor", min(seconds, patience), min(timeout, seconds)
+        if "slas" in context:
+            stops = self._stops_of_late_runs(context, channel, by, patience / 2, timeout)
         else:
-            seconds = WORKER_PATIENCE
-            channel, by = BlockingChannel(writable=True), "worker callback"
-        timeout = min(self.stop_timeout, seconds) if not channel.writable else self.stop_timeout
-        stop = self._stop(context, channel, by, min(seconds, WORKER_PATIENCE) / 2, timeout)
-        self._said(asyncio.run(_then_close(stop.run())))
+            stops = [self._stop(context, channel, by, patience / 2, timeout)]
+        came = await asyncio.gather(*(stop.run() for stop in stops))
+        self._said([report for reports in came for report in reports])
+
+    def _stops_of_late_runs(
+        self, context: Mapping[str, Any], channel: Channel, by: str, patience: float, timeout: float
+    ) -> list[DagRunStop]:
+        """Return the stops for an SLA miss of Airflow 2.11.
+
+        It names tasks and dates: that of the interval after the one that hangs. A task's SLA counts from the end of
+        the data interval, so what is late are its runs in Dag runs whose interval was over by then.
+        """
+        missed: dict[str, Any] = {}
+        for sla in context["slas"]:
+            missed[sla.task_id] = max(sla.execution_date, missed.get(sla.task_id, sla.execution_date))
+        dag_id = context["dag"].dag_id
+        stops = []
+        for run_id, due in unfinished_dag_runs(dag_id).items():
+            late = {task_id for task_id, date in missed.items() if due <= date}
+            if late:
+                dag_run = {"dag_id": dag_id, "run_id": run_id}
+                stops.append(self._stop({**context, "dag_run": dag_run}, channel, by, patience, timeout, late))
+        return stops
 
     def _stop(
-        self, context: Mapping[str, Any], channel: Channel, by: str, patience: float, timeout: float
+        self,
+        context: Mapping[str, Any],
+        channel: Channel,
+        by: str,
+        patience: float,
+        timeout: float,
+        late: Collection[str] | None = None,
     ) -> DagRunStop:
         dag_id, run_id = _dag_run_of(context)
         task_ids = [self.task_ids] if isinstance(self.task_ids, str) else self.task_ids
+        if late is not None:
+            task_ids = [task_id for task_id in late if task_ids is None or task_id in task_ids]
         return DagRunStop(
             channel,
             dag_id,
@@ -137,13 +173,15 @@ def _dag_run_of(context: Mapping[str, Any]) -> tuple[str, str]:
 def _reason(context: Mapping[str, Any]) -> StopReason:
     if "deadline" in context:
         return StopReason.DEADLINE
+    if "slas" in context:
+        return StopReason.SLA
     return StopReason.DAG_RUN_ENDED if context.get("reason") == "success" else StopReason.FAILURE
 
 
-async def _then_close(doing: Coroutine[Any, Any, list[Report]]) -> list[Report]:
+async def _then_close(doing: Coroutine[Any, Any, None]) -> None:
     from airflow_runctl.transport.aio import close_session
 
     try:
-        return await doing
+        await doing
     finally:
         await close_session()

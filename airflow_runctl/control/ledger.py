@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_runctl.compat import Channel, TaskStore, XCom, task_key, task_store
+from airflow_runctl.compat import Channel, TaskStore, delete_xcom, get_xcom, set_xcom, task_key, task_store
 from airflow_runctl.control.seal import Handle, handle_of
 from airflow_runctl.control.stop import StopNote
 from airflow_runctl.hooks.base import Access
@@ -177,7 +177,7 @@ class Ledger:
     def over(self, run: ExternalRun, status: RunStatus | None, note: StopNote | None) -> None:
         """Record that the run is over: its handle goes, the audit record stays."""
         self._push(AUDIT_KEY, audit_of(run, status, note))
-        XCom.delete(key=HANDLE_KEY, **vars_of(self.where))
+        delete_xcom(HANDLE_KEY, self.where)
         self._put_store(OVER, handle_of(run, self._access))
 
     def note(self, run: ExternalRun, status: RunStatus | None, note: StopNote) -> None:
@@ -186,11 +186,11 @@ class Ledger:
 
     def noted_stop(self, run: ExternalRun) -> StopNote | None:
         """Return what was recorded of a stop of ``run``, by whomever, or of its start."""
-        return noted_stop(XCom.get_one(key=AUDIT_KEY, **vars_of(self.where)), run)
+        return noted_stop(get_xcom(AUDIT_KEY, self.where), run)
 
     def handle(self) -> Handle | None:
         """Return the handle of the run that this task instance watches, from whichever place still has it."""
-        handle = XCom.get_one(key=HANDLE_KEY, **vars_of(self.where))
+        handle = get_xcom(HANDLE_KEY, self.where)
         if isinstance(handle, Mapping):
             return handle
         left = self.left_by_earlier_attempt()
@@ -200,7 +200,7 @@ class Ledger:
         return {"vendor": self._access.vendor.name, "conn_id": self._access.conn_id}
 
     def _push(self, key: str, value: Any) -> None:
-        XCom.set(key=key, value=value, **vars_of(self.where))
+        set_xcom(key, value, self.where)
 
     def _put_store(self, phase: str, handle: Handle | None) -> None:
         self._phase, self._handle = phase, handle
@@ -230,7 +230,7 @@ def keep_link(run: ExternalRun, where: TaskKey) -> None:
     if run.url is None:
         return
     try:
-        XCom.set(key=LINK_KEY, value=run.url, **vars_of(where))
+        set_xcom(LINK_KEY, run.url, where)
     except Exception:
         log.warning("Could not store the link to run %s", run.run_id, exc_info=True)
 
@@ -268,16 +268,6 @@ def search_in(start: ExternalRun) -> Search:
     """Return the search keys of a start."""
     search: Search = json.loads(start.ids["search"])
     return search
-
-
-def vars_of(where: TaskKey) -> dict[str, Any]:
-    """Return a task instance as the keyword arguments of XCom's methods."""
-    return {
-        "dag_id": where.dag_id,
-        "run_id": where.run_id,
-        "task_id": where.task_id,
-        "map_index": where.map_index,
-    }
 
 
 # -- finding what a Dag run left -------------------------------------------------------------------------

@@ -23,11 +23,13 @@ from airflow_runctl.compat import (
     TaskDeferralTimeout,
     TaskDeferred,
     conf,
+    context_of_lost_resumption,
     further_try_is_coming,
+    lead_over_core,
     start_date,
     task_key,
 )
-from airflow_runctl.exceptions import RunSuspended
+from airflow_runctl.exceptions import RunStopped, RunSuspended
 from airflow_runctl.links import ExternalRunLink
 from airflow_runctl.runs import HANDLE_KEY, ExternalRun, Owner, Ownership, StopReason
 
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
     from airflow_runctl.vendors.base import StartPlan
 
 ON_RETRY: Final = ("reattach", "resume", "restart")
+
+RESUMED_KILL_SECONDS: Final = 30.0
+"""For the stop of a run whose task is ended as it comes back from its deferral (Airflow 2.11, which gives 60 s)."""
 
 
 class StartRunOperator(BaseOperator):
@@ -165,6 +170,8 @@ class StartRunOperator(BaseOperator):
         self._killed = True
         if self._attempt is not None:
             self._attempt.kill()
+        elif (context := context_of_lost_resumption()) is not None:
+            self._stop_what_was_deferred(context)
 
     # -- the steps -----------------------------------------------------------------------------------------
 
@@ -211,8 +218,10 @@ class StartRunOperator(BaseOperator):
     def _limits(self, context: Context, run: ExternalRun) -> dict[str, float]:
         """Return the wall-clock limits, anchored where deferral, resume and restart do not move them."""
         limits = {}
-        if (not_after := self._not_after(context)) is not None:
-            limits[StopReason.EXECUTION_TIMEOUT.value] = not_after.timestamp()
+        if self.execution_timeout is not None:
+            limit = self.execution_timeout
+            limit -= lead_over_core(limit) if self.deferrable else timedelta(0)
+            limits[StopReason.EXECUTION_TIMEOUT.value] = (start_date(context) + limit).timestamp()
         if self.max_runtime is not None:
             limits[StopReason.MAX_RUNTIME.value] = (run.started_at + self.max_runtime).timestamp()
         return limits
@@ -304,6 +313,30 @@ class StartRunOperator(BaseOperator):
             return
         attempt, _ = self._resume(context, handle)
         self._end_or_leave(context, attempt, error)
+
+    def _stop_what_was_deferred(self, context: Context) -> None:
+        """Stop the run of a task that is ended as it comes back from its deferral, before any method of ours.
+
+        This may be inside a signal handler: in a thread of its own nothing waits for a lock that the interrupted
+        code holds, and the handler goes on when the time of a kill is over.
+        """
+        error = RunStopped("The task was ended as it came back from its deferral.")
+        raised: list[Exception] = []
+
+        def stop() -> None:
+            try:
+                self._after_lost_trigger(context, error)
+            except Exception as second:
+                raised.append(second)
+
+        thread = threading.Thread(target=stop, daemon=True)
+        thread.start()
+        thread.join(RESUMED_KILL_SECONDS)
+        for said in (*getattr(error, "__notes__", ()), *raised):
+            self.log.error("%s", said)
+        for second in raised:
+            if isinstance(second, AirflowFailException):  # somebody wanted the run to end: no retry
+                raise second
 
 
 def _fingerprint(plan: StartPlan) -> str:

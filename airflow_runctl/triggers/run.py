@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextvars import Context as ContextVars
 from typing import Any, Final
 
-from airflow_runctl.compat import BaseTrigger, TriggererChannel, TriggerEvent
+from airflow_runctl.compat import TRIGGERS_HEAR_OF_KILLS, BaseTrigger, TriggererChannel, TriggerEvent
 from airflow_runctl.control.ledger import AUDIT_KEY, audit_of, note_intent, noted_stop
 from airflow_runctl.control.ownership import is_followed
 from airflow_runctl.control.seal import describe
@@ -82,6 +82,11 @@ class ExternalRunTrigger(BaseTrigger):
             watched = await self._watch()
         except RunctlError as error:
             watched = Watched(lost=str(error))
+        except asyncio.CancelledError:
+            if not TRIGGERS_HEAR_OF_KILLS:
+                # All that Airflow below 3.3 lets a trigger know; it may also mean that the triggerer ends.
+                await self.on_kill()
+            raise
         yield TriggerEvent({HANDLE_KEY: self.external_run, **watched.out()})  # type: ignore[no-untyped-call]
 
     async def _watch(self) -> Watched:
@@ -146,7 +151,9 @@ class ExternalRunTrigger(BaseTrigger):
             self.log.warning("Could not record the stop", exc_info=True)
 
     async def on_kill(self) -> None:
-        """Stop the run because a user acted on the deferred task; Airflow 3.3 and newer call this.
+        """Stop the run because a user acted on the deferred task.
+
+        Airflow 3.3 and newer call this; below, the trigger does so itself when it is cancelled.
 
         All of it is a task of its own. Airflow gives a trigger 30 s, but cancels this coroutine again with each
         look at its list of triggers, about a second apart; and a vendor's rate limit may make a stop longer.
