@@ -98,3 +98,7 @@ class RunStopped(RunctlError):
 
 class LimitReached(RunctlError):
     """``max_runtime`` passed; the run was told to stop."""
+
+
+class RetriesStartAnew(UserWarning):
+    """A task has retries on an Airflow that lets none of them know of an earlier run (below 3.3)."""

@@ -23,7 +23,9 @@ from airflow_runctl.compat import (
 from airflow_runctl.control.ledger import Ledger
 from airflow_runctl.control.ownership import is_handed_on
 from airflow_runctl.control.seal import Handle
+from airflow_runctl.control.slow import Callback, SlowRun, call
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, stop
+from airflow_runctl.control.watch import Slow
 from airflow_runctl.exceptions import (
     BadAnswer,
     LoginRefused,
@@ -61,12 +63,14 @@ class Terms:
     :param on_retry: what a further try does with a run that was left alive.
     :param stop_on_kill: stop the run when the task is killed.
     :param stop_timeout: seconds in which a stop has to be confirmed.
+    :param warn_callback: what to call when the run is slow.
     """
 
     owner: Owner
     on_retry: str
     stop_on_kill: bool
     stop_timeout: float
+    warn_callback: Callback | None = None
 
 
 class Attempt:
@@ -332,11 +336,21 @@ class Attempt:
             self.log.info("%s (%s)", what.vendor_state, what.state.value)
         elif isinstance(what, Exception):
             self.log.debug("A bad poll: %s", what)
+        elif isinstance(what, Slow):
+            self._report(what)
         elif isinstance(what, StopNote):
             self._last_stop = what
             # Without a stored handle what was written ahead must stay: it is all that leads to the run.
             if self.run is not None and self.handle and not self.killed:
                 self._record(self.run, what)
+
+    def _report(self, slow: Slow) -> None:
+        """Report a slow run; nothing is done to it."""
+        run = SlowRun(self.handle, self.ledger.where, self.terms.owner.try_number, slow.seconds)
+        self.log.warning("%s", run)
+        run.count(in_triggerer=False)
+        if self.terms.warn_callback:
+            call(self.terms.warn_callback, run.context())
 
     def _record(self, run: ExternalRun, note: StopNote) -> None:
         try:

@@ -78,6 +78,16 @@ class Watched:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """Told once when a run has taken longer than expected. Nothing is done to it.
+
+    :param seconds: for how long it has been running.
+    """
+
+    seconds: float
+
+
 @dataclass(slots=True)
 class Sight:
     """What a watcher remembers from one look to the next.
@@ -122,10 +132,11 @@ def follow(
     stop_timeout: float | None,
     ride_out: float = RIDE_OUT,
     ends: frozenset[RunState] = PARKED,
+    warn_at: float | None = None,
 ) -> Flow[Watched]:
     """Watch ``run`` until it is over, in one of the states ``ends``, lost, or at a limit; stop it at a limit.
 
-    Every change of state is told as a ``RunStatus``.
+    Every change of state is told as a ``RunStatus``, a run that is still there at ``warn_at`` as ``Slow``.
 
     :param by: which process watches, for the record of a stop.
     :param poll_interval: seconds between two looks, or what tells them before each.
@@ -133,8 +144,10 @@ def follow(
     :param stop_timeout: seconds in which a stop has to be confirmed; ``None`` leaves the run alone at a limit.
     :param ride_out: seconds for which bad polls in a row are put up with.
     :param ends: states that end the watching, besides those in which the run is over.
+    :param warn_at: when the run is slow (Unix time); ``None`` for never.
     """
     sight = Sight(ends, ride_out)
+    warn_at = float("inf") if warn_at is None else warn_at
     while True:
         reason, at = next_limit(limits)
         if reason is not None and time.time() >= at:
@@ -144,8 +157,11 @@ def follow(
         watched = yield from sight.look(vendor, run)
         if watched is not None:
             return watched
+        if time.time() >= warn_at:
+            warn_at = float("inf")
+            yield Tell(Slow(time.time() - run.started_at.timestamp()))
         interval = poll_interval if isinstance(poll_interval, int | float) else poll_interval()
-        yield Pause(max(0.0, min(interval, at - time.time())))
+        yield Pause(max(0.0, min(interval, at - time.time(), warn_at - time.time())))
 
 
 def _stop_at_limit(vendor: Vendor, run: ExternalRun, note: StopNote, timeout: float) -> Flow[Watched]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import signal
 import threading
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from airflow_runctl.compat import (
+    HAS_TASK_STORE,
     AirflowFailException,
     BaseOperator,
     TaskDeferralError,
@@ -29,7 +31,7 @@ from airflow_runctl.compat import (
     start_date,
     task_key,
 )
-from airflow_runctl.exceptions import RunStopped, RunSuspended
+from airflow_runctl.exceptions import RetriesStartAnew, RunStopped, RunSuspended
 from airflow_runctl.links import ExternalRunLink
 from airflow_runctl.runs import HANDLE_KEY, ExternalRun, Owner, Ownership, StopReason
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
     from airflow_runctl.control.attempt import Attempt
     from airflow_runctl.control.seal import Handle
+    from airflow_runctl.control.slow import Callback
     from airflow_runctl.control.watch import Watched
     from airflow_runctl.hooks.base import Access
     from airflow_runctl.vendors.base import StartPlan
@@ -59,10 +62,17 @@ class StartRunOperator(BaseOperator):
     :param poll_interval: seconds between two looks at the run, 10 by default.
     :param max_runtime: longest time that the run may take, from its own start; no limit by default.
         Retries apply when it passes, as they do for ``execution_timeout``, which holds deferred too.
+    :param warn_after: report a run that takes longer than this from its own start, and leave it alone: a warning in
+        the task's log, one more in the metric ``runctl.slow_runs``, and ``warn_callback``. No report by default.
+    :param warn_callback: what to call then with ``context`` (a dict: ``dag_id``, ``run_id``, ``task_id``,
+        ``map_index``, ``try_number``, ``seconds``, ``dag_run`` and ``external_run``): a function or a notifier class
+        of a module, or ``functools.partial`` of one. It runs in the triggerer if the task is deferred, and again if
+        that restarts.
     :param stop_on_kill: stop the run when the task is killed, cleared or marked; True by default.
     :param on_retry: what a further try does with a run that an earlier one left: ``reattach`` to it while it is
         alive; ``resume`` it besides, if it is suspended (SnapLogic), may be paused (VectorShift: live under a word
         that no page has) or is a browser that was stopped (bctrl); or ``restart``: stop it and start anew.
+        Below Airflow 3.3 a try knows nothing of the one before: ``resume`` is refused, and ``retries`` warned about.
     :param stop_timeout: seconds in which a stop has to be confirmed, 60 by default.
     """
 
@@ -80,6 +90,8 @@ class StartRunOperator(BaseOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float = 10.0,
         max_runtime: timedelta | None = None,
+        warn_after: timedelta | None = None,
+        warn_callback: Any = None,
         stop_on_kill: bool = True,
         on_retry: str = "reattach",
         stop_timeout: float = 60.0,
@@ -92,6 +104,8 @@ class StartRunOperator(BaseOperator):
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.max_runtime = max_runtime
+        self.warn_after = warn_after
+        self.warn_callback = warn_callback
         self.stop_on_kill = stop_on_kill
         self.on_retry = on_retry
         self.stop_timeout = stop_timeout
@@ -105,12 +119,38 @@ class StartRunOperator(BaseOperator):
             raise ValueError(f"{name}: on_retry is {self.on_retry!r}; it can be {', '.join(ON_RETRY)}.")
         if self.leave_running and self.wait_for_completion:
             raise ValueError(f"{name}: leave_running=True goes only with wait_for_completion=False.")
-        if self.max_runtime is not None and not isinstance(self.max_runtime, timedelta):
-            raise ValueError(f"{name}: max_runtime is a timedelta, not {type(self.max_runtime).__name__}.")
-        if self.max_runtime is not None and not self.wait_for_completion:
-            raise ValueError(f"{name}: max_runtime needs wait_for_completion=True; nobody would look at the clock.")
+        self._check_limits(name)
+        if not HAS_TASK_STORE:
+            self._check_retries(name)
         if self.poll_interval <= 0 or self.stop_timeout <= 0:
             raise ValueError(f"{name}: poll_interval and stop_timeout are seconds above 0.")
+
+    def _check_retries(self, name: str) -> None:
+        """Say what no retry can do where nothing that a try has stored survives it."""
+        if self.on_retry == "resume":
+            raise ValueError(f"{name}: on_retry='resume' needs Airflow 3.3: below, a retry knows of no earlier run.")
+        if self.retries:
+            warnings.warn(
+                f"{name} has retries. Below Airflow 3.3 a retry knows of no earlier run: should the task's process be "
+                "killed (SIGKILL, out of memory, a lost worker) while its run is alive, the retry starts another one "
+                "beside it, and nobody stops the first. Set retries=0 where that must not be.",
+                RetriesStartAnew,
+                stacklevel=4,
+            )
+
+    def _check_limits(self, name: str) -> None:
+        for limit in ("max_runtime", "warn_after"):
+            value = getattr(self, limit)
+            if value is not None and not isinstance(value, timedelta):
+                raise ValueError(f"{name}: {limit} is a timedelta, not {type(value).__name__}.")
+            if value is not None and not self.wait_for_completion:
+                raise ValueError(f"{name}: {limit} needs wait_for_completion=True; nobody would look at the clock.")
+        if self.warn_after is None and self.warn_callback is not None:
+            raise ValueError(f"{name}: warn_callback goes with warn_after, which says when.")
+        if self.warn_after is not None and self.max_runtime is not None and self.warn_after >= self.max_runtime:
+            raise ValueError(f"{name}: warn_after ({self.warn_after}) is not below max_runtime ({self.max_runtime}).")
+        if self.warn_callback is not None:
+            self._warning()
 
     @abstractmethod
     def plan(self, vendor: Any) -> StartPlan:
@@ -185,7 +225,7 @@ class StartRunOperator(BaseOperator):
         from airflow_runctl.control.attempt import Attempt, Terms
         from airflow_runctl.control.ledger import Ledger
 
-        terms = Terms(self._owner(context), self.on_retry, self.stop_on_kill, self.stop_timeout)
+        terms = Terms(self._owner(context), self.on_retry, self.stop_on_kill, self.stop_timeout, self._warning())
         self._attempt = Attempt(access, Ledger(context, access, fingerprint), terms, self.log)
         if self._killed:
             self._attempt.kill()
@@ -226,6 +266,20 @@ class StartRunOperator(BaseOperator):
             limits[StopReason.MAX_RUNTIME.value] = (run.started_at + self.max_runtime).timestamp()
         return limits
 
+    def _warn_at(self, run: ExternalRun) -> float | None:
+        return None if self.warn_after is None else (run.started_at + self.warn_after).timestamp()
+
+    def _warning(self) -> Callback | None:
+        """Return what ``warn_callback`` names; the first time is when the Dag is parsed."""
+        if self.warn_callback is None:
+            return None
+        from airflow_runctl.control.slow import callback_of
+
+        try:
+            return callback_of(self.warn_callback)
+        except ValueError as error:
+            raise ValueError(f"{type(self).__name__} {self.task_id!r}: warn_callback: {error}.") from None
+
     def _watch_here(self, context: Context, attempt: Attempt, run: ExternalRun) -> Watched:
         from airflow_runctl.control.watch import POLL_PATIENCE, configured_ride_out, follow
 
@@ -237,6 +291,7 @@ class StartRunOperator(BaseOperator):
             limits=self._limits(context, run),
             stop_timeout=self.stop_timeout,
             ride_out=configured_ride_out(),
+            warn_at=self._warn_at(run),
         )
         return attempt.drive(flow, POLL_PATIENCE)
 
@@ -252,6 +307,8 @@ class StartRunOperator(BaseOperator):
             stop_timeout=self.stop_timeout,
             stop_on_kill=self.stop_on_kill,
             ride_out=configured_ride_out(),
+            warn_at=self._warn_at(run),
+            warn_callback=self._warning(),
         )
         attempt.hand_on()
         self.defer(trigger=trigger, method_name="execute_complete")

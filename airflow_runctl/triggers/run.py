@@ -12,9 +12,10 @@ from airflow_runctl.compat import TRIGGERS_HEAR_OF_KILLS, BaseTrigger, Triggerer
 from airflow_runctl.control.ledger import AUDIT_KEY, audit_of, note_intent, noted_stop
 from airflow_runctl.control.ownership import is_followed
 from airflow_runctl.control.seal import describe
+from airflow_runctl.control.slow import Callback, SlowRun, acall
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
 from airflow_runctl.control.stop_all import Connections, Target, stop_target
-from airflow_runctl.control.watch import POLL_INTERVAL, POLL_PATIENCE, RIDE_OUT, Watched, follow
+from airflow_runctl.control.watch import POLL_INTERVAL, POLL_PATIENCE, RIDE_OUT, Slow, Watched, follow
 from airflow_runctl.exceptions import ConnectionUnreadable, RunctlError
 from airflow_runctl.runs import HANDLE_KEY, RunStatus, StopReason, TaskKey
 
@@ -26,8 +27,8 @@ CONNECTION_INTERVAL: Final = 5.0
 
 ASK_OWNER_TRIES: Final = 5
 
-_stoppers: set[asyncio.Task[str]] = set()
-"""Stops that outlive the trigger that began them."""
+_going_on: set[asyncio.Task[Any]] = set()
+"""What outlives the trigger that began it: stops, callbacks."""
 
 
 class ExternalRunTrigger(BaseTrigger):
@@ -41,6 +42,8 @@ class ExternalRunTrigger(BaseTrigger):
     :param stop_timeout: seconds in which a stop has to be confirmed.
     :param stop_on_kill: stop the run when the task is killed.
     :param ride_out: seconds for which bad polls in a row are put up with.
+    :param warn_at: when to report the run as slow (Unix time); ``None`` for never. Again after a restart.
+    :param warn_callback: what to call then: ``path`` and ``kwargs``.
     """
 
     def __init__(
@@ -51,6 +54,8 @@ class ExternalRunTrigger(BaseTrigger):
         stop_timeout: float = STOP_TIMEOUT,
         stop_on_kill: bool = True,
         ride_out: float = RIDE_OUT,
+        warn_at: float | None = None,
+        warn_callback: Callback | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.external_run = external_run
@@ -59,6 +64,8 @@ class ExternalRunTrigger(BaseTrigger):
         self.stop_timeout = stop_timeout
         self.stop_on_kill = stop_on_kill
         self.ride_out = ride_out
+        self.warn_at = warn_at
+        self.warn_callback = warn_callback
         self._channel = TriggererChannel()
         self._target: Target | None = None
 
@@ -73,6 +80,8 @@ class ExternalRunTrigger(BaseTrigger):
                 "stop_timeout": self.stop_timeout,
                 "stop_on_kill": self.stop_on_kill,
                 "ride_out": self.ride_out,
+                "warn_at": self.warn_at,
+                "warn_callback": self.warn_callback,
             },
         )
 
@@ -99,6 +108,7 @@ class ExternalRunTrigger(BaseTrigger):
             limits=self.limits,
             stop_timeout=self.stop_timeout,
             ride_out=self.ride_out,
+            warn_at=self.warn_at,
         )
         return await target.access.adrive(flow, POLL_PATIENCE, listener=self._heard)
 
@@ -130,8 +140,21 @@ class ExternalRunTrigger(BaseTrigger):
             self.log.info("%s: %s (%s)", name, what.vendor_state, what.state.value)
         elif isinstance(what, RunctlError):
             self.log.debug("%s: a bad poll: %s", name, what)
+        elif isinstance(what, Slow):
+            self._report(what)
         elif isinstance(what, StopNote):
             await self._record(what)
+
+    def _report(self, slow: Slow) -> None:
+        """Report a slow run. The callback goes on by itself: the run is looked after meanwhile."""
+        where, ti = self._where(), self.task_instance
+        if where is None or ti is None:
+            return
+        run = SlowRun(self.external_run, where, ti.try_number, slow.seconds)
+        self.log.warning("%s", run)
+        run.count(in_triggerer=True)
+        if self.warn_callback:
+            _keep(asyncio.create_task(acall(self.warn_callback, run.context()), context=ContextVars()))
 
     async def _record(self, note: StopNote) -> None:
         target = await self._open()
@@ -162,8 +185,7 @@ class ExternalRunTrigger(BaseTrigger):
             return
         # An empty context, else its lines go to the log file of whichever trigger runs when they are written.
         stopper = asyncio.create_task(self._stop_unless_followed(), context=ContextVars())
-        _stoppers.add(stopper)
-        stopper.add_done_callback(_stoppers.discard)
+        _keep(stopper)
         done, _ = await asyncio.wait({stopper}, timeout=KILL_SECONDS)
         came = [task.result() for task in done] or [f"goes on; not confirmed in {KILL_SECONDS:.0f} s"]
         self.log.info("Kill of %s: %s", describe(self.external_run), came[0])
@@ -217,3 +239,9 @@ class ExternalRunTrigger(BaseTrigger):
                 return followed
         self.log.error("Told to kill %s, but Airflow does not say who follows it: nothing is stopped", name)
         return True
+
+
+def _keep(task: asyncio.Task[Any]) -> None:
+    """Keep a task from being forgotten before it is done."""
+    _going_on.add(task)
+    task.add_done_callback(_going_on.discard)

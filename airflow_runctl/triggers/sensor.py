@@ -42,7 +42,7 @@ class ExternalRunSensorTrigger(ExternalRunTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, all of them plain JSON."""
         path, arguments = super().serialize()
-        for owners_only in ("stop_on_kill", "stop_timeout"):
+        for owners_only in ("stop_on_kill", "stop_timeout", "warn_at", "warn_callback"):
             del arguments[owners_only]
         more = {name: getattr(self, name) for name in ("target_states", "backoff_since", "max_wait")}
         return path, {**arguments, **more}
