@@ -12,7 +12,7 @@ PYTHON = $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shel
   'import sys, venv, ensurepip; print("$(p)" if sys.version_info >= (3, 11) else "")' 2>/dev/null)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-system test-each-row test-system-again kill-paths lint format clean
+.PHONY: help demo test test-unit test-system test-each-row test-each-version test-airflow test-system-again kill-paths lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -38,6 +38,12 @@ test-system: $(STAMP)  ## system tests on a real Airflow; RUNCTL_TEST_DB=postgre
 
 test-each-row: $(STAMP)  ## one system test of each row of the kill matrix; RUNCTL_TEST_DB as above
 	$(PYTEST) -m each_row tests/system/test_kill_matrix.py
+
+test-each-version: $(STAMP)  ## the system tests of what every supported Airflow must keep; RUNCTL_TEST_DB as above
+	$(PYTEST) -m each_version tests/system
+
+test-airflow:  ## unit tests and test-each-version with another Airflow: VERSION=2.11, 3.1, 3.2 or 3.3
+	$(MAKE) AIRFLOW=$(VERSION) test-unit test-each-version
 
 test-system-again: $(STAMP)  ## the system tests that failed in the last run, once more
 	$(PYTEST) --last-failed --last-failed-no-failures none tests/system

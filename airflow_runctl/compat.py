@@ -7,8 +7,10 @@ between versions, or between Airflow's processes, is a constant or a function he
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -99,6 +101,8 @@ __all__ = [
     "further_try_is_coming",
     "get_xcom",
     "in_dag_processor",
+    "is_marked",
+    "kill_held_back",
     "lead_over_core",
     "mask_secret",
     "set_xcom",
@@ -169,7 +173,37 @@ def when_airflow_was_told(call: Callable[[], None]) -> None:
             if not called:
                 call()
 
-    get_listener_manager().add_listener(Once())  # type: ignore[no-untyped-call]
+    once = Once()
+    get_listener_manager().add_listener(once)  # type: ignore[no-untyped-call]
+    if (3, 0) <= AIRFLOW < (3, 2):
+        from airflow.sdk.execution_time import task_runner
+
+        told: Any = _ToldOfRefusal(task_runner.SUPERVISOR_COMMS, once.before_stopping)
+        task_runner.SUPERVISOR_COMMS = told
+
+
+class _ToldOfRefusal:
+    """The channel of a task of Airflow 3.1, whose process ends at once, listeners unheard, if its deferral is refused.
+
+    :param comms: the channel itself.
+    :param call: called then.
+    """
+
+    def __init__(self, comms: Any, call: Callable[[], None]) -> None:
+        self._comms = comms
+        self._call = call
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._comms, name)
+
+    def send(self, msg: Any) -> Any:
+        """Send a message, and wait for the answer."""
+        try:
+            return self._comms.send(msg)
+        except Exception:
+            if type(msg).__name__ == "DeferTask":
+                self._call()
+            raise
 
 
 def lead_over_core(limit: timedelta) -> timedelta:
@@ -200,6 +234,52 @@ def context_of_lost_resumption() -> Context | None:
     except NoContext:
         return None
     return context if context["ti"].next_method else None
+
+
+@contextmanager
+def kill_held_back(on_kill: Callable[[], None]) -> Iterator[None]:
+    """Let a kill on a worker call ``on_kill``, and raise nothing before the end.
+
+    That is what Airflow 3 does. The handler of 2.11 raises after it, wherever the process is: it would tear a start
+    from its record. In the end its own error is raised there too: with that alone it looks at what a user has made
+    of the task meanwhile, which it would overwrite with any other, to the point of a retry.
+    """
+    if not IS_AIRFLOW_2 or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    from airflow.exceptions import AirflowTaskTerminated
+
+    killed: list[int] = []
+
+    def kill(signum: int, frame: Any) -> None:
+        killed.append(signum)
+        on_kill()
+
+    before = signal.signal(signal.SIGTERM, kill)
+    error: BaseException | None = None
+    try:
+        yield
+    except AirflowFailException:  # somebody wanted the run to end: no retry
+        raise
+    except BaseException as raised:
+        error = raised
+        if not killed:
+            raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if killed:
+        ended = AirflowTaskTerminated(str(error or "The task was killed."))
+        for note in getattr(error, "__notes__", ()):
+            ended.add_note(note)
+        raise ended from error
+
+
+def is_marked(ti: Any) -> bool:
+    """Return True if a user has marked or cleared a running task, of which its process has not heard yet.
+
+    To be asked before a deferral: Airflow 3 refuses that by itself, 2.11 would write over what the user did.
+    """
+    return IS_AIRFLOW_2 and list(_task_states_in_database(ti.dag_id, ti.run_id, task_key(ti)).values()) != ["running"]
 
 
 def count(name: str, tags: Mapping[str, str], *, in_triggerer: bool) -> None:

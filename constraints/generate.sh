@@ -8,13 +8,18 @@ set -euo pipefail
 airflow=${1:?"usage: $0 <airflow version> [python]"}
 python=${2:-python3.11}
 here=$(cd "$(dirname "$0")" && pwd)
-target="$here/airflow-$(cut -d. -f1,2 <<<"$airflow").txt"
+minor=$(cut -d. -f1,2 <<<"$airflow")
+target="$here/airflow-$minor.txt"
+# Upper bounds where this Airflow does not boot with the newest of something; each says why.
+caps="$here/caps-$minor.txt"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 "$python" -m venv "$work/venv"
 "$work/venv/bin/pip" install -qq --upgrade pip
-"$work/venv/bin/pip" install -qq "apache-airflow==$airflow" -e "$here/..[cli,dev]"
+caps_option=()
+if [ -e "$caps" ]; then caps_option=(-c "$caps"); fi
+"$work/venv/bin/pip" install -qq "${caps_option[@]}" "apache-airflow==$airflow" -e "$here/..[cli,dev]"
 {
   echo "# Test environment for Apache Airflow $airflow on $("$work/venv/bin/python" -V)."
   echo "# Made by: constraints/generate.sh $airflow"

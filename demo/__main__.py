@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from airflow_runctl.sandbox.client import Sandbox
 from demo.real_airflow import RealAirflow
-from demo.stories import OVER, STORIES, Told, tell
+from demo.stories import OVER, STORIES, Told, begin, end, tell
 
 EXAMPLES = Path(__file__).parents[1] / "example_dags"
 STORY_SECONDS = 150.0
@@ -31,10 +32,15 @@ def main() -> int:
     """Run the stories; return 0 if every run was really stopped."""
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave Airflow's UI up at the end, until Ctrl-C")
-    keep = parser.parse_args().keep
+    parser.add_argument(
+        "--database",
+        default=os.environ.get("RUNCTL_TEST_DB"),
+        help="SQLAlchemy URL of a PostgreSQL; SQLite by default, which Airflow 2.11 cannot take",
+    )
+    given = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return _run(keep)
+        return _run(given.keep, given.database)
     except KeyboardInterrupt:
         say("Interrupted; everything was ended.")
         return 130
@@ -44,14 +50,19 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _run(keep: bool) -> int:
+def _run(keep: bool, database: str | None) -> int:
     say("Starting the vendors' sandbox and a real Airflow (scheduler, Dag processor, triggerer, API server)")
     with (
         Sandbox.spawn() as sandbox,
-        RealAirflow(dag_folders=[EXAMPLES], environment=sandbox.connections, progress=say) as airflow,
+        RealAirflow(
+            dag_folders=[EXAMPLES], environment=sandbox.connections, database=database, progress=say
+        ) as airflow,
     ):
-        run_ids = {story.dag_id: airflow.trigger(story.dag_id) for story in STORIES}
+        # The first one may take some time to begin.
+        run_ids = {story.dag_id: begin(airflow, sandbox, story) for story in reversed(STORIES)}
         _wait(airflow, sandbox, run_ids)
+        for story in STORIES:
+            end(airflow, story)
         told = [tell(airflow, sandbox, story, run_ids[story.dag_id]) for story in STORIES]
         for each in told:
             _print(each)

@@ -1,8 +1,8 @@
 """The dead man's switch of ``RealAirflow``: ends its processes when whoever started them is gone.
 
 Runs as a process of its own. Session ids arrive on standard input, one per line; when that closes, because
-the harness is done or because it was killed, every process still in one of these sessions is killed and the
-folder named as first argument is removed.
+the harness is done or because it was killed, every process still in one of these sessions is killed, the
+folder named as first argument is removed and the database named in the environment, if there is one, dropped.
 """
 
 import contextlib
@@ -14,6 +14,11 @@ import time
 from collections.abc import Collection, Iterator
 
 import psutil
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+SERVER = "RUNCTL_GUARD_SERVER"
+DATABASE = "RUNCTL_GUARD_DATABASE"
 
 
 def members(sessions: Collection[int]) -> Iterator[tuple[int, psutil.Process]]:
@@ -34,6 +39,13 @@ def kill(sessions: Collection[int]) -> None:
         time.sleep(0.02)
 
 
+def drop_database(server: str, name: str) -> None:
+    """Drop a database of a PostgreSQL server; connections that are still open do not hinder it."""
+    engine = create_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+
+
 def main() -> None:
     """Collect session ids until standard input closes, then clean up."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -41,6 +53,8 @@ def main() -> None:
     sessions = {int(line) for line in sys.stdin}
     kill(sessions)
     shutil.rmtree(sys.argv[1], ignore_errors=True)
+    if name := os.environ.get(DATABASE):
+        drop_database(os.environ[SERVER], name)
 
 
 if __name__ == "__main__":

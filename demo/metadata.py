@@ -2,10 +2,17 @@
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 from cryptography.fernet import Fernet
-from sqlalchemy import Engine, NullPool, create_engine, inspect, make_url, text
+from sqlalchemy import LargeBinary, MetaData, Table, and_, create_engine, inspect, text
+from sqlalchemy.engine import RowMapping, make_url
+from sqlalchemy.pool import NullPool
+from sqlalchemy.types import TypeEngine
+
+from demo import guard
 
 # Where secrets pass through and are gone when a test looks: Airflow drops a trigger as soon as it has fired
 # and the XComs of an attempt when the next one starts. The database itself notes what these columns hold.
@@ -32,39 +39,70 @@ class Metadata:
 
     def __init__(self, url: str, fernet_key: str) -> None:
         self._fernet = Fernet(fernet_key)
-        self._server = make_url(url)
+        server = make_url(url)
+        self._server_url = url
         self._temporary: str | None = None
-        if self._server.get_backend_name() == "postgresql":
+        if server.get_backend_name() == "postgresql":
             self._temporary = f"runctl_{secrets.token_hex(6)}"
-            self._on_server(f'CREATE DATABASE "{self._temporary}"')
-        own = self._server.set(database=self._temporary) if self._temporary else self._server
+            engine = create_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+            with engine.connect() as connection:
+                connection.execute(text(f'CREATE DATABASE "{self._temporary}"'))
+        own = server.set(database=self._temporary) if self._temporary else server
         self.url = own.render_as_string(hide_password=False)
         self._engine = create_engine(own, poolclass=NullPool)
 
     def close(self) -> None:
-        """Drop the temporary database; connections that are still open do not hinder it."""
+        """Drop the temporary database, if it is one."""
         if self._temporary:
-            self._on_server(f'DROP DATABASE IF EXISTS "{self._temporary}" WITH (FORCE)')
+            guard.drop_database(self._server_url, self._temporary)
 
-    def _on_server(self, statement: str) -> None:
-        engine: Engine = create_engine(self._server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text(statement))
+    @property
+    def guarded(self) -> dict[str, str]:
+        """What the guard is told in its environment, to drop the database when nobody else does."""
+        return {guard.SERVER: self._server_url, guard.DATABASE: self._temporary} if self._temporary else {}
+
+    def rows(self, statement: str, **values: object) -> Sequence[RowMapping]:
+        """Return what a SELECT finds."""
+        with self._engine.connect() as connection:
+            return connection.execute(text(statement), values).mappings().all()
+
+    def set_xcom(self, dag_id: str, run_id: str, *, value: object, **which: str | int) -> None:
+        """Create or replace the XCom with this ``task_id``, ``map_index`` and ``key``."""
+        (run,) = self.rows(
+            "SELECT id FROM dag_run WHERE dag_id = :dag_id AND run_id = :run_id", dag_id=dag_id, run_id=run_id
+        )
+        table = Table("xcom", MetaData(), autoload_with=self._engine, resolve_fks=False)
+        is_bytes = isinstance(table.c.value.type, LargeBinary)
+        row = {
+            **which,
+            "dag_id": dag_id,
+            "run_id": run_id,
+            "dag_run_id": run["id"],
+            "value": json.dumps(value).encode() if is_bytes else value,
+            "timestamp": datetime.now(UTC),
+        }
+        same = and_(table.c.dag_run_id == run["id"], *(table.c[name] == is_it for name, is_it in which.items()))
+        with self._engine.begin() as connection:
+            connection.execute(table.delete().where(same))
+            connection.execute(table.insert().values(row))
 
     def keep_history(self) -> None:
         """Let the database note every value of the ``HISTORY`` columns from now on."""
         existing = inspect(self._engine)
         with self._engine.begin() as connection:
             connection.execute(text(f"CREATE TABLE {SEEN} (source TEXT, value TEXT)"))
-            for table, columns in HISTORY.items():
-                known = {column["name"] for column in existing.get_columns(table)}
-                for column in known.intersection(columns):
-                    for statement in self._note(table, column):
-                        connection.execute(text(statement))
+            for table in set(existing.get_table_names()).intersection(HISTORY):
+                for column in existing.get_columns(table):
+                    if column["name"] in HISTORY[table]:
+                        for statement in self._note(table, column["name"], column["type"]):
+                            connection.execute(text(statement))
 
-    def _note(self, table: str, column: str) -> Iterator[str]:
+    def _note(self, table: str, column: str, kind: TypeEngine[Any]) -> Iterator[str]:
         name = f"{SEEN}_{table}_{column}"
-        insert = f"INSERT INTO {SEEN} VALUES ('{table}.{column}', CAST(NEW.\"{column}\" AS TEXT));"  # noqa: S608
+        # PostgreSQL would write bytes (XComs before Airflow 3) as hexadecimal digits.
+        is_bytea = isinstance(kind, LargeBinary) and self._temporary
+        value = f"encode(NEW.\"{column}\", 'escape')" if is_bytea else f'CAST(NEW."{column}" AS TEXT)'
+        insert = f"INSERT INTO {SEEN} VALUES ('{table}.{column}', {value});"  # noqa: S608
         if self._temporary:
             yield (f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {insert} RETURN NEW; END $$")
             action = f"FOR EACH ROW EXECUTE FUNCTION {name}()"
@@ -78,11 +116,11 @@ class Metadata:
         for table in inspect(self._engine).get_table_names():
             if table in NOT_A_LEAK:
                 continue
-            with self._engine.connect() as connection:
-                rows = connection.execute(text(f'SELECT * FROM "{table}"')).mappings().all()  # noqa: S608
-            for row in rows:
+            for row in self.rows(f'SELECT * FROM "{table}"'):  # noqa: S608
                 for column, value in row.items():
                     where = f"{row['source']} (history)" if table == SEEN else f"{table}.{column}"
+                    # Bytes of PostgreSQL come as memoryview.
+                    value = bytes(value) if isinstance(value, memoryview) else value
                     if isinstance(value, str | bytes | dict | list):
                         yield where, self._readable(value)
 

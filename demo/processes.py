@@ -36,22 +36,28 @@ class Sessions:
     """The named processes that were started here, each with all of its descendants.
 
     :param home: their working directory, which the guard removes in the end; logs go to ``home/components``
+    :param guarded: what else the guard is told, in its environment
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, guarded: Mapping[str, str]) -> None:
         self._home = home
         self.logs = home / "components"
         self.logs.mkdir(parents=True, exist_ok=True)
         self._leaders: dict[str, subprocess.Popen[bytes]] = {}
         self._started: dict[int, tuple[str, subprocess.Popen[bytes]]] = {}
         self._guard = subprocess.Popen(
-            [sys.executable, guard.__file__, str(home)], stdin=subprocess.PIPE, start_new_session=True
+            [sys.executable, guard.__file__, str(home)],
+            env={**os.environ, **guarded},
+            stdin=subprocess.PIPE,
+            start_new_session=True,
         )
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start ``command`` in a session of its own; its output is appended to the log of this name."""
         if name in self.running():
             raise ValueError(f"{name} is running already; kill it before it is started again")
+        guard_input = self._guard.stdin
+        assert guard_input is not None
         with self.log(name).open("ab") as log:
             leader = subprocess.Popen(
                 command,
@@ -61,13 +67,11 @@ class Sessions:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # The new process itself tells the guard: whoever starts it may be killed before it could.
+                preexec_fn=lambda: os.write(guard_input.fileno(), b"%d\n" % os.getpid()),
             )
         self._leaders[name] = leader
         self._started[leader.pid] = (name, leader)
-        guard_input = self._guard.stdin
-        assert guard_input is not None
-        guard_input.write(b"%d\n" % leader.pid)
-        guard_input.flush()
 
     def log(self, name: str) -> Path:
         """Return where the output of the process of this name goes."""

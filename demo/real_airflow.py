@@ -8,7 +8,6 @@
 """
 
 import atexit
-import json
 import os
 import re
 import secrets
@@ -22,30 +21,33 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import requests
 from cryptography.fernet import Fernet
 
 from demo.metadata import Metadata
 from demo.processes import ProcessRow, Sessions
+from demo.release import RELEASE
 from demo.rest import UNMAPPED, AirflowApiError, AirflowRest
 from demo.signals import polite_termination, uninterrupted
 
+if TYPE_CHECKING:
+    Rest = AirflowRest
+else:
+    # All dialects have the same public methods.
+    Rest = RELEASE.rest
+
 Found = TypeVar("Found")
 
-COMPONENTS = {
-    "api-server": ["api-server"],
-    "scheduler": ["scheduler", "--skip-serve-logs"],
-    "dag-processor": ["dag-processor"],
-    "triggerer": ["triggerer", "--skip-serve-logs"],
-}
 # What no process can answer goes to all processes of a component, as when its machine is lost or stalls.
 WHOLE_COMPONENT = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT}
 # A file that makes a Dag at its top level; helpers beside it need not be waited for.
 MAKES_A_DAG = re.compile(r"^(@|with |\w+ = )([\w.]+\.)?dag\b", re.IGNORECASE | re.MULTILINE)
 # Not stored yet; in the middle of another change. Errors of the server itself (SQLite is locked) pass too.
 NOT_YET = {404, 409}
+# A line of the access log: structured, of uvicorn (up to Airflow 3.1), of gunicorn (2.11).
+ACCESS = re.compile(r'\[http\.access\]|^INFO: +[\d.:]+ - "|^[\d.]+ - - \[')
 POLL_SECONDS = 0.25
 PROGRESS_SECONDS = 5.0
 TAIL_LINES = 15
@@ -57,19 +59,21 @@ class RealAirflowError(Exception):
     """Airflow did not do what was waited for; the message ends with its logs."""
 
 
-class RealAirflow(AirflowRest):
-    """A booted Airflow (3.1 or newer) from the environment of the running interpreter, and its REST API.
+class RealAirflow(Rest):
+    """A booted Airflow (2.11, 3.1 or newer) from the environment of the running interpreter, and its REST API.
 
     Use it as a context manager, or call ``boot`` and ``close``. It leaves nothing behind when the interpreter
     ends, is interrupted, terminated or killed.
 
-    :param dag_folders: folders with Dag files; each becomes a Dag bundle. Boot waits until each Dag file is
-        stored and fails if one does not import
+    :param dag_folders: folders with Dag files; each becomes a Dag bundle, on 2.11 a link in the Dag folder. Boot
+        waits until each Dag file is stored and fails if one does not import
     :param environment: further environment variables for all components, ``AIRFLOW_CONN_...`` for example
-    :param config: further settings as ``{"triggerer.default_capacity": 10}``, over the fast ones here
+    :param config: further settings as ``{"triggerer.default_capacity": 10}``, over the fast ones here; those that
+        ``demo.release`` knows to be renamed go by their newest name
     :param database: SQLAlchemy URL of a PostgreSQL database whose server gets a temporary database for this
-        Airflow; SQLite by default
+        Airflow; SQLite by default, which 2.11 does not take
     :param progress: called with a line of text now and then while Airflow boots
+    :raises ValueError: when this Airflow needs a ``database`` and there is none
     """
 
     def __init__(
@@ -81,7 +85,11 @@ class RealAirflow(AirflowRest):
         database: str | None = None,
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
-        super().__init__(f"http://127.0.0.1:{_free_port()}")
+        if database is None and RELEASE.lowest_database != "sqlite":
+            raise ValueError(
+                f"LocalExecutor of Airflow {RELEASE.minor} refuses SQLite: give database=postgresql+psycopg2://..., "
+                "which the tests read from RUNCTL_TEST_DB"
+            )
         self.dag_folders = [folder.resolve() for folder in dag_folders]
         self.home = Path(tempfile.mkdtemp(prefix="real-airflow-"))
         self.boot_seconds = 0.0
@@ -89,9 +97,10 @@ class RealAirflow(AirflowRest):
         self._termination = ExitStack()
         self._cleanup = ExitStack()
         self._cleanup.callback(shutil.rmtree, self.home, ignore_errors=True)
-        self.metadata = Metadata(database or f"sqlite:///{self.home}/airflow.db", fernet_key)
-        self._cleanup.callback(self.metadata.close)
-        self.sessions = Sessions(self.home)
+        metadata = Metadata(database or f"sqlite:///{self.home}/airflow.db", fernet_key)
+        self._cleanup.callback(metadata.close)
+        super().__init__(f"http://127.0.0.1:{_free_port()}", metadata)
+        self.sessions = Sessions(self.home, metadata.guarded)
         self._cleanup.callback(self.sessions.close)
         atexit.register(self.close)
         self._progress = progress
@@ -99,8 +108,7 @@ class RealAirflow(AirflowRest):
         self._environment = self._components_environment(fernet_key, config or {}) | dict(environment or {})
 
     def _components_environment(self, fernet_key: str, config: Mapping[str, object]) -> dict[str, str]:
-        bundle = "airflow.dag_processing.bundles.local.LocalDagBundle"
-        settings = {
+        settings: dict[str, object] = {
             "core.executor": "LocalExecutor",
             "core.parallelism": 16,
             "core.load_examples": False,
@@ -115,20 +123,17 @@ class RealAirflow(AirflowRest):
             "api.base_url": self.url,
             "api.secret_key": secrets.token_hex(32),
             "api_auth.jwt_secret": secrets.token_hex(32),
-            "dag_processor.dag_bundle_config_list": json.dumps(
-                [
-                    {"name": f"{n}-{folder.name}", "classpath": bundle, "kwargs": {"path": str(folder)}}
-                    for n, folder in enumerate(self.dag_folders)
-                ]
-            ),
             "dag_processor.bundle_refresh_check_interval": 1,
             "dag_processor.refresh_interval": 5,
             "scheduler.scheduler_idle_sleep_time": 0.2,
             # A task that goes on sooner than this after its deferral can be taken for killed by LocalExecutor.
             "workers.min_heartbeat_interval": 1,
             "usage_data_collection.enabled": False,
+            **RELEASE.place_dags(self.home, self.dag_folders),
+            **config,
         }
-        settings.update(config)
+        for name, content in RELEASE.home_files.items():
+            (self.home / name).write_text(content)
         # What a developer has set for another Airflow must not reach this one.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
         loopback = ",".join(filter(None, [inherited.get("no_proxy"), "127.0.0.1", "localhost"]))
@@ -138,7 +143,7 @@ class RealAirflow(AirflowRest):
             "NO_COLOR": "1",
             "NO_PROXY": loopback,
             "no_proxy": loopback,
-            **{f"AIRFLOW__{name.upper().replace('.', '__')}": str(value) for name, value in settings.items()},
+            **RELEASE.environment(settings),
         }
 
     # --- from boot to close ---
@@ -161,7 +166,7 @@ class RealAirflow(AirflowRest):
         self._termination.enter_context(polite_termination())
         try:
             self._migrate()
-            for name in COMPONENTS:
+            for name in RELEASE.commands:
                 self.start(name)
             self.wait_for(self._all_healthy, "all components to be healthy", 120, self._progress)
             self.wait_for(self._all_dags_stored, "all Dag files to be stored", 120, self._progress)
@@ -197,10 +202,11 @@ class RealAirflow(AirflowRest):
         return set(self.health().values()) == {"healthy"}
 
     def _all_dags_stored(self) -> bool:
-        seen = {Path(dag["fileloc"]) for dag in self.dags()}
-        # Import errors name the file relative to its bundle.
+        # Read through a link, on Airflow 2.
+        seen = {Path(dag["fileloc"]).resolve() for dag in self.dags()}
+        # Import errors name the file relative to its bundle, if there are bundles.
         broken = tuple(self.import_errors())
-        files = [file for folder in self.dag_folders for file in folder.rglob("*.py")]
+        files = [file.resolve() for folder in self.dag_folders for file in folder.rglob("*.py")]
         return all(file in seen or str(file).endswith(broken) for file in files if MAKES_A_DAG.search(file.read_text()))
 
     # --- its components ---
@@ -213,7 +219,7 @@ class RealAirflow(AirflowRest):
 
         It is up when its work shows; ``health`` tells of the latest of its kind.
         """
-        command = COMPONENTS[re.sub(r"-\d+$", "", component)]
+        command = RELEASE.commands[re.sub(r"-\d+$", "", component)]
         self.sessions.start(component, self._airflow(*command), self._environment)
         self._expected_up.add(component)
 
@@ -256,14 +262,15 @@ class RealAirflow(AirflowRest):
     def task_supervisor(
         self, dag_id: str, run_id: str, task_id: str, map_index: int = UNMAPPED, timeout: float = 60
     ) -> int:
-        """Wait until a task instance runs and return the id of the executor's process that supervises it."""
+        """Wait until a task instance runs and return the id of the process that supervises it."""
         return self._task_row(dag_id, run_id, task_id, map_index, timeout).parent
 
     def _task_row(self, dag_id: str, run_id: str, task_id: str, map_index: int, timeout: float) -> ProcessRow:
         def find() -> ProcessRow | None:
             row = self.task_instance(dag_id, run_id, task_id, map_index)
-            title = f"airflow worker -- {row['id']}"
-            return next((process for process in self.process_table() if process.title == title), None)
+            title = RELEASE.runner_title.format(id=row["id"])
+            # Only once its id is stored: 2.11 then writes its state anew, over a mark that came meanwhile.
+            return next((each for each in self.process_table() if (each.pid, each.title) == (row["pid"], title)), None)
 
         return self.wait_for(find, f"the process of task {dag_id}.{task_id}", timeout)
 
@@ -367,7 +374,7 @@ class RealAirflow(AirflowRest):
 
 def _tail(file: Path, home: Path) -> str:
     # The API server's access log drowns everything else, and what is asked most is the harness's own polling.
-    lines = [line for line in file.read_text(errors="replace").splitlines() if "[http.access]" not in line]
+    lines = [line for line in file.read_text(errors="replace").splitlines() if not ACCESS.search(line)]
     return "\n".join([f"--- {file.relative_to(home)}", *(line[:TAIL_WIDTH] for line in lines[-TAIL_LINES:])])
 
 

@@ -1,11 +1,13 @@
-"""Airflow's public REST API (``/api/v2``), as far as the demo and the system tests use it."""
+"""Airflow's public REST API (``/api/v2``, Airflow 3), as far as the demo and the system tests use it."""
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import requests
+
+from demo.metadata import Metadata
 
 # What the API returns is read once, by the test that asked; its shape is Airflow's business.
 Json = dict[str, Any]
@@ -28,10 +30,17 @@ class AirflowRest:
     """A client for an Airflow whose SimpleAuthManager treats everybody as admin.
 
     :param url: address of the API server, without ``/api/v2``
+    :param metadata: its database, for what an older API does not tell
     """
 
-    def __init__(self, url: str) -> None:
+    root = "api/v2"
+    health_path: Sequence[str] = ("monitor", "health")
+    trigger_defaults: ClassVar[Json] = {"logical_date": None}
+    mark_defaults: ClassVar[Json] = {}
+
+    def __init__(self, url: str, metadata: Metadata) -> None:
         self.url = url
+        self.metadata = metadata
         self._http = requests.Session()
         self._http.trust_env = False
 
@@ -49,21 +58,37 @@ class AirflowRest:
         :raises AirflowApiError: for any status from 400 on
         :raises requests.RequestException: when nobody answers
         """
-        url = "/".join([self.url, "api/v2", *(quote(str(part), safe="") for part in path)])
-        response = self._send(method, url, query, body)
+        response = self.response(method, *path, query=query, body=body)
+        return response.json() if response.content else None
+
+    def response(
+        self,
+        method: str,
+        *path: str | int,
+        query: Mapping[str, Any] | None = None,
+        body: object = None,
+        accept: str = "application/json",
+    ) -> requests.Response:
+        """Send one request as ``request`` does and return the answer as it came."""
+        url = "/".join([self.url, self.root, *(quote(str(part), safe="") for part in path)])
+
+        def send() -> requests.Response:
+            return self._http.request(method, url, params=query, json=body, headers={"Accept": accept}, timeout=60)
+
+        response = send()
         if response.status_code == requests.codes.unauthorized:
             self._login()
-            response = self._send(method, url, query, body)
+            response = send()
         for _ in range(DATABASE_TRIES):
             if "Database error" not in response.text[:200] or response.status_code < 500:
                 break
             # A locked SQLite database: nothing was done.
             time.sleep(0.5)
-            response = self._send(method, url, query, body)
+            response = send()
         if not response.ok:
             asked = f"{method} {url} {body if body is not None else ''}".strip()
             raise AirflowApiError(response.status_code, f"{asked}: HTTP {response.status_code} {response.text[:2000]}")
-        return response.json() if response.content else None
+        return response
 
     def _pages(self, name: str, *path: str | int, **query: Any) -> list[Json]:
         rows: list[Json] = []
@@ -72,9 +97,6 @@ class AirflowRest:
             rows += page[name]
             if not page[name] or len(rows) >= page["total_entries"]:
                 return rows
-
-    def _send(self, method: str, url: str, query: Mapping[str, Any] | None, body: object) -> requests.Response:
-        return self._http.request(method, url, params=query, json=body, timeout=60)
 
     def _login(self) -> None:
         answer = self._http.get(f"{self.url}/auth/token", timeout=60)
@@ -85,7 +107,7 @@ class AirflowRest:
 
     def health(self) -> dict[str, str | None]:
         """Return the status of metadatabase, scheduler, triggerer and dag_processor."""
-        answer = self.request("GET", "monitor", "health")
+        answer = self.request("GET", *self.health_path)
         return {component: details["status"] for component, details in answer.items()}
 
     def import_errors(self) -> dict[str, str]:
@@ -105,7 +127,7 @@ class AirflowRest:
 
     def trigger(self, dag_id: str, *, conf: Json | None = None, run_id: str | None = None) -> str:
         """Start a Dag run now and return its run id."""
-        body: Json = {"logical_date": None, "conf": conf or {}}
+        body: Json = {**self.trigger_defaults, "conf": conf or {}}
         if run_id is not None:
             body["dag_run_id"] = run_id
         return str(self.request("POST", "dags", dag_id, "dagRuns", body=body)["dag_run_id"])
@@ -114,6 +136,10 @@ class AirflowRest:
         """Return everything Airflow tells about one Dag run."""
         answer: Json = self.request("GET", "dags", dag_id, "dagRuns", run_id)
         return answer
+
+    def dag_runs(self, dag_id: str) -> list[Json]:
+        """Return the Dag runs of a Dag, the oldest first."""
+        return self._pages("dag_runs", "dags", dag_id, "dagRuns", order_by="id")
 
     def dag_run_state(self, dag_id: str, run_id: str) -> str:
         """Return queued, running, success or failed."""
@@ -143,7 +169,7 @@ class AirflowRest:
 
     def task_instance(self, dag_id: str, run_id: str, task_id: str, map_index: int = UNMAPPED) -> Json:
         """Return everything Airflow tells about one task instance: its latest try."""
-        answer: Json = self.request("GET", *_task_instance(dag_id, run_id, task_id, map_index))
+        answer: Json = self.request("GET", *task_instance_path(dag_id, run_id, task_id, map_index))
         return answer
 
     def task_state(self, dag_id: str, run_id: str, task_id: str, map_index: int = UNMAPPED) -> str | None:
@@ -158,19 +184,23 @@ class AirflowRest:
 
     def mark_task(self, dag_id: str, run_id: str, task_id: str, state: str, map_index: int = UNMAPPED) -> None:
         """Do what the button does: set a task instance to success, failed or skipped."""
-        path = _task_instance(dag_id, run_id, task_id, map_index)
-        self.request("PATCH", *path, body={"new_state": state})
+        path = task_instance_path(dag_id, run_id, task_id, map_index)
+        self.request("PATCH", *path, body={**self.mark_defaults, "new_state": state})
 
     def clear_task(self, dag_id: str, run_id: str, *tasks: str | tuple[str, int], downstream: bool = False) -> None:
         """Do what the button does: clear tasks, each given as ``task_id`` or ``(task_id, map_index)``."""
-        body = {
-            "dry_run": False,
-            "only_failed": False,
-            "dag_run_id": run_id,
-            "task_ids": [task if isinstance(task, str) else list(task) for task in tasks],
-            "include_downstream": downstream,
-        }
+        task_ids = [task if isinstance(task, str) else list(task) for task in tasks]
+        self._clear(dag_id, run_id, only_failed=False, task_ids=task_ids, include_downstream=downstream)
+
+    def _clear(self, dag_id: str, run_id: str, **which: Any) -> None:
+        body = {"dry_run": False, "dag_run_id": run_id, "reset_dag_runs": True, **which}
         self.request("POST", "dags", dag_id, "clearTaskInstances", body=body)
+
+    def extra_links(self, dag_id: str, run_id: str, task_id: str, map_index: int = UNMAPPED) -> dict[str, str | None]:
+        """Return what the buttons of a task instance open, by their names; None where that is nothing yet."""
+        path = (*task_instance_path(dag_id, run_id, task_id), "links")
+        links: dict[str, str | None] = self.request("GET", *path, query={"map_index": map_index})["extra_links"]
+        return links
 
     def task_log(
         self,
@@ -184,7 +214,9 @@ class AirflowRest:
         """Return the log of one try, by default the latest, one event per line."""
         if try_number is None:
             try_number = self.task_instance(dag_id, run_id, task_id, map_index)["try_number"]
-        path = ("dags", dag_id, "dagRuns", run_id, "taskInstances", task_id, "logs", try_number)
+        return self._log((*task_instance_path(dag_id, run_id, task_id), "logs", try_number), map_index)
+
+    def _log(self, path: Sequence[str | int], map_index: int) -> str:
         answer = self.request("GET", *path, query={"map_index": map_index, "full_content": True})
         return "\n".join(_log_line(event) for event in answer["content"])
 
@@ -212,7 +244,7 @@ class AirflowRest:
 
         :raises AirflowApiError: with status 404 when there is none
         """
-        query = {"map_index": map_index}
+        query = {"map_index": map_index, "stringify": "false"}
         return self.request("GET", *_xcoms(dag_id, run_id, task_id), key, query=query)["value"]
 
     def set_xcom(
@@ -235,19 +267,44 @@ class AirflowRest:
     # --- task state store ---
 
     def task_state_store(self, dag_id: str, run_id: str, task_id: str, map_index: int = UNMAPPED) -> Json:
-        """Return the task state store of one task instance (Airflow 3.3 and newer), value by key."""
-        path = ("dags", dag_id, "dagRuns", run_id, "taskInstances", task_id, "state-store")
+        """Return the task state store of one task instance, value by key."""
+        path = (*task_instance_path(dag_id, run_id, task_id), "state-store")
         entries = self._pages("task_state_store", *path, map_index=map_index)
         return {entry["key"]: entry["value"] for entry in entries}
 
 
-def _task_instance(dag_id: str, run_id: str, task_id: str, map_index: int) -> Sequence[str | int]:
+class AirflowRest32(AirflowRest):
+    """The same up to Airflow 3.2: tasks have no state store."""
+
+    def task_state_store(self, dag_id: str, run_id: str, task_id: str, map_index: int = UNMAPPED) -> Json:
+        """Return nothing: there is no task state store."""
+        return {}
+
+
+class AirflowRest31(AirflowRest32):
+    """The same up to Airflow 3.1: an XCom written by the API reaches a task as JSON text, so none is written by it."""
+
+    def set_xcom(
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        key: str,
+        value: object,
+        map_index: int = UNMAPPED,
+    ) -> None:
+        """Create or replace one XCom value in the database."""
+        self.metadata.set_xcom(dag_id, run_id, task_id=task_id, map_index=map_index, key=key, value=value)
+
+
+def task_instance_path(dag_id: str, run_id: str, task_id: str, map_index: int = UNMAPPED) -> Sequence[str | int]:
+    """Return the path of a task instance; some calls take its map index as a query instead."""
     path = ("dags", dag_id, "dagRuns", run_id, "taskInstances", task_id)
     return path if map_index == UNMAPPED else (*path, map_index)
 
 
-def _xcoms(dag_id: str, run_id: str, task_id: str) -> Sequence[str]:
-    return ("dags", dag_id, "dagRuns", run_id, "taskInstances", task_id, "xcomEntries")
+def _xcoms(dag_id: str, run_id: str, task_id: str) -> Sequence[str | int]:
+    return (*task_instance_path(dag_id, run_id, task_id), "xcomEntries")
 
 
 def _log_line(event: Json | str) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from airflow_runctl.sandbox.client import Sandbox
 from demo.real_airflow import RealAirflow
+from demo.release import RELEASE
 
 Json = dict[str, Any]
 
 OVER: Final = ("success", "failed")
+GOOD_RUN_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +25,8 @@ class Story:
     :param title: what happens.
     :param limit: name of the limit that passes.
     :param seconds: that limit.
-    :param anchor: what it counts from: ``queued`` (the Dag run), ``task`` (its start) or ``run`` (the external run).
-    :param tries: how many tries each task takes: a run stopped by a deadline is not retried, one by a limit is.
+    :param anchor: what it counts from: ``queued`` (the Dag run), ``interval`` (the end of its data interval),
+        ``task`` (its start) or ``run`` (the external run).
     """
 
     dag_id: str
@@ -32,25 +34,30 @@ class Story:
     limit: str
     seconds: float
     anchor: str
-    tries: int
 
 
+DEADLINE: Final = Story(
+    "deadline_stops_hung_runs",
+    "A SnapLogic and an axiom.ai run hang; the Dag's deadline passes",
+    "deadline",
+    20,
+    "queued",
+)
+SLA: Final = Story(
+    "sla_miss_stops_hung_runs",
+    "A scheduled SnapLogic run went well, the next one hangs; its task misses its SLA",
+    "sla",
+    20,
+    "interval",
+)
 STORIES: Final = (
-    Story(
-        "deadline_stops_hung_runs",
-        "A SnapLogic and an axiom.ai run hang; the Dag's deadline passes",
-        "deadline",
-        20,
-        "queued",
-        tries=1,
-    ),
+    DEADLINE if RELEASE.has_deadlines else SLA,
     Story(
         "max_runtime_while_deferred",
-        "A SnapLogic run hangs while its task is deferred; max_runtime passes, and once more on the retry",
+        "A SnapLogic run hangs while its task is deferred; max_runtime passes",
         "max_runtime",
         10,
         "run",
-        tries=2,
     ),
     Story(
         "execution_timeout_on_worker",
@@ -58,7 +65,6 @@ STORIES: Final = (
         "execution_timeout",
         10,
         "task",
-        tries=1,
     ),
 )
 
@@ -83,7 +89,7 @@ class Told:
 
     :param story: the story.
     :param events: its timeline.
-    :param began: when its Dag run was queued.
+    :param began: when its Dag run was queued, or when its SLAs began to count.
     :param open_runs: runs of it that are still alive at the vendors.
     :param problems: what was not as it should be.
     """
@@ -95,13 +101,42 @@ class Told:
     problems: Sequence[str]
 
 
+def begin(airflow: RealAirflow, sandbox: Sandbox, story: Story) -> str:
+    """Begin a story; return its Dag run."""
+    if story is not SLA:
+        return airflow.trigger(story.dag_id)
+    # A task that never succeeded never misses an SLA.
+    sandbox.behave("snaplogic", "late", run_seconds=1)
+    airflow.unpause(story.dag_id)
+
+    def good() -> bool:
+        return any(row["state"] == "success" for row in airflow.dag_runs(story.dag_id))
+
+    def hung() -> str | None:
+        running = [row["dag_run_id"] for row in airflow.dag_runs(story.dag_id) if row["state"] == "running"]
+        hangs = any(run["name"] == "late" and _time(run["created_at"]) > told for run in sandbox.open_runs())
+        return running[0] if running and hangs else None
+
+    airflow.wait_for(good, "a good run", GOOD_RUN_SECONDS)
+    told = datetime.now(UTC)
+    sandbox.behave("snaplogic", "late", run_seconds=None)
+    run_id = airflow.wait_for(hung, "a run that hangs", GOOD_RUN_SECONDS)
+    sandbox.behave("snaplogic", "late", run_seconds=1)
+    return run_id
+
+
+def end(airflow: RealAirflow, story: Story) -> None:
+    """End a story whose Dag run is over: schedule no further one."""
+    airflow.unpause(story.dag_id, paused=True)
+
+
 def tell(airflow: RealAirflow, sandbox: Sandbox, story: Story, run_id: str) -> Told:
     """Gather what Airflow and the vendors know of a Dag run that is over."""
     dag_run = airflow.dag_run(story.dag_id, run_id)
-    began = _time(dag_run["queued_at"])
+    began = _time(dag_run["data_interval_end"] if story.anchor == "interval" else dag_run["queued_at"])
     tasks = airflow.task_instances(story.dag_id, run_id)
     runs = _runs_of(airflow, sandbox, story, run_id, tasks)
-    events = [Event(began, "Airflow", "Dag run queued")]
+    events = [Event(_time(dag_run["queued_at"]), "Airflow", "Dag run queued")]
     for task in tasks:
         events += _task_events(task)
     for run in runs:
@@ -109,7 +144,7 @@ def tell(airflow: RealAirflow, sandbox: Sandbox, story: Story, run_id: str) -> T
     events += _limits(story, began, tasks, runs)
     open_runs = sum(run["open"] for run in runs)
     events.sort(key=lambda event: event.at)
-    return Told(story, events, began, open_runs, list(_problems(story, tasks, runs)))
+    return Told(story, events, began, open_runs, list(_problems(tasks, runs)))
 
 
 def _runs_of(airflow: RealAirflow, sandbox: Sandbox, story: Story, run_id: str, tasks: Sequence[Json]) -> list[Json]:
@@ -146,6 +181,7 @@ def _run_events(run: Json) -> Iterator[Event]:
 def _limits(story: Story, began: datetime, tasks: Sequence[Json], runs: Sequence[Json]) -> Iterator[Event]:
     anchors = {
         "queued": [began],
+        "interval": [began],
         "task": [_time(task["start_date"]) for task in tasks],
         "run": [_time(run["created_at"]) for run in runs],
     }
@@ -155,16 +191,16 @@ def _limits(story: Story, began: datetime, tasks: Sequence[Json], runs: Sequence
         )
 
 
-def _problems(story: Story, tasks: Sequence[Json], runs: Sequence[Json]) -> Iterator[str]:
-    if len(runs) != len(tasks) * story.tries:
-        yield f"{len(runs)} runs at the vendors, expected {len(tasks) * story.tries}"
+def _problems(tasks: Sequence[Json], runs: Sequence[Json]) -> Iterator[str]:
+    if len(runs) != len(tasks):
+        yield f"{len(runs)} runs at the vendors, expected {len(tasks)}"
     for run in runs:
         if run["open"]:
             yield f"{run['vendor']} run {run['name']} is still {run['state']}"
         if not run["stop_requests"]:
             yield f"{run['vendor']} run {run['name']} was never asked to stop"
     for task in tasks:
-        if task["state"] != "failed" or task["try_number"] != story.tries:
+        if task["state"] != "failed" or task["try_number"] != 1:
             yield f"task {task['task_id']} is {task['state']} after {task['try_number']} tries"
 
 

@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_runctl.operators.axiom import AxiomTriggerRunOperator
 
-with DAG("axiom_automation"):
+with DAG("axiom_automation", schedule=None):
     AxiomTriggerRunOperator(
         task_id="scrape_prices",
         name="Nightly prices",

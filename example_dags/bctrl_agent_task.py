@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_runctl.operators.bctrl import BctrlRunTaskOperator
 
-with DAG("bctrl_agent_task"):
+with DAG("bctrl_agent_task", schedule=None):
     BctrlRunTaskOperator(
         task_id="research",
         agent="researcher",

@@ -1,12 +1,12 @@
 """Three vendors in a row: scrape, summarise what was scraped, load the summary."""
 
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_runctl.operators.axiom import AxiomTriggerRunOperator
 from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
 from airflow_runctl.operators.vectorshift import VectorShiftRunPipelineOperator
 
-with DAG("chained_vendors", default_args={"deferrable": True, "poll_interval": 2.0}):
+with DAG("chained_vendors", schedule=None, default_args={"deferrable": True, "poll_interval": 2.0}):
     scrape = AxiomTriggerRunOperator(task_id="scrape", name="Nightly prices")
     summarise = VectorShiftRunPipelineOperator(
         task_id="summarise",

@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_runctl.operators.axiom import AxiomTriggerRunOperator
 
-with DAG("execution_timeout_on_worker"):
+with DAG("execution_timeout_on_worker", schedule=None):
     AxiomTriggerRunOperator(
         task_id="watch_stock",
         name="Watch stock",

@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
 
-with DAG("snaplogic_task"):
+with DAG("snaplogic_task", schedule=None):
     SnapLogicTriggerTaskOperator(
         task_id="load_orders",
         task_path="/Acme/projects/sales/load-orders",

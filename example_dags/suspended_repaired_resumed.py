@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_runctl.notifications import StopRunsNotifier
 from airflow_runctl.operators.snaplogic import SnapLogicResumeTaskOperator, SnapLogicTriggerTaskOperator
@@ -16,7 +16,7 @@ def repair() -> None:
 
 WAIT = {"deferrable": True, "poke_interval": 2.0, "timeout": timedelta(minutes=10).total_seconds()}
 
-with DAG("suspended_repaired_resumed", on_failure_callback=StopRunsNotifier()):
+with DAG("suspended_repaired_resumed", schedule=None, on_failure_callback=StopRunsNotifier()):
     start = SnapLogicTriggerTaskOperator(
         task_id="start",
         task_path="/Acme/projects/sales/suspend",

@@ -1,6 +1,6 @@
 """VectorShift: run a pipeline with inputs, and hand its outputs to the next task."""
 
-from airflow.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_runctl.operators.vectorshift import VectorShiftRunPipelineOperator
 
@@ -11,7 +11,7 @@ def show(run: dict) -> None:
     print(run["result"])
 
 
-with DAG("vectorshift_pipeline"):
+with DAG("vectorshift_pipeline", schedule=None):
     summary = VectorShiftRunPipelineOperator(
         task_id="summarise", pipeline_id="pl-summary", inputs={"text": "A long text."}, deferrable=True
     )

@@ -80,8 +80,8 @@ PATHS = [
     KillPath(
         "Airflow's alarm is held back between start and record",
         "operators/base.py",
-        "        with _alarm_held_back():\n",
-        "        if True:\n",
+        ", _alarm_held_back():\n",
+        ":\n",
         (OPERATORS, "alarm"),
     ),
     KillPath(

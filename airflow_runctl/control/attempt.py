@@ -266,7 +266,7 @@ class Attempt:
         try:
             result = self.stop(reason, text)
             if result.is_over:
-                self.close(result.status, self._last_stop)
+                self.close(result.status, self._stop_to_keep(run))
                 return
             what = f"{name} was told to stop, unconfirmed: it may be alive.{where}"
         except Exception as second:
@@ -278,6 +278,14 @@ class Attempt:
             self.ledger.started(run)
         except Exception:
             self.log.warning("Its handle could not be stored for whoever comes next", exc_info=True)
+
+    def _stop_to_keep(self, run: ExternalRun) -> StopNote | None:
+        """Return the last stop of the run, unless what was recorded before is to stay."""
+        try:
+            noted = self.ledger.noted_stop(run)
+        except Exception:
+            return self._last_stop
+        return noted if self._last_stop is None or self._last_stop.yields_to(noted) else self._last_stop
 
     # -- kill --------------------------------------------------------------------------------------------
 

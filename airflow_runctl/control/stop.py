@@ -60,8 +60,14 @@ class StopNote:
     seconds: float | None = None
 
     def yields_to(self, noted: StopNote | None) -> bool:
-        """Return True if ``noted`` is to stay: that somebody wanted the run to end outweighs a limit or a failure."""
-        return noted is not None and noted.reason.is_final and not self.reason.is_final
+        """Return True if ``noted`` is to stay.
+
+        That somebody wanted the run to end outweighs a limit or a failure; the stop that ended it, one that came late.
+        """
+        if noted is None:
+            return False
+        came_late = self.outcome is StopOutcome.ALREADY_FINISHED and noted.outcome is StopOutcome.STOPPED
+        return came_late or (noted.reason.is_final and not self.reason.is_final)
 
     def about(self, run: ExternalRun) -> str:
         """Return the sentence that says how ``run`` was stopped."""

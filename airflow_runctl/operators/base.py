@@ -9,17 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+import sys
 import threading
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from airflow_runctl.compat import (
     HAS_TASK_STORE,
     AirflowFailException,
+    AirflowTaskTimeout,
     BaseOperator,
     TaskDeferralError,
     TaskDeferralTimeout,
@@ -27,6 +29,8 @@ from airflow_runctl.compat import (
     conf,
     context_of_lost_resumption,
     further_try_is_coming,
+    is_marked,
+    kill_held_back,
     lead_over_core,
     start_date,
     task_key,
@@ -310,6 +314,10 @@ class StartRunOperator(BaseOperator):
             warn_at=self._warn_at(run),
             warn_callback=self._warning(),
         )
+        if is_marked(context["ti"]):
+            signal.raise_signal(signal.SIGTERM)
+        if attempt.killed:
+            raise RunStopped("The task was killed before it could wait in the triggerer.")
         attempt.hand_on()
         self.defer(trigger=trigger, method_name="execute_complete")
         raise AssertionError("defer does not return")
@@ -323,7 +331,7 @@ class StartRunOperator(BaseOperator):
         Airflow's own alarm for ``execution_timeout`` is held back meanwhile: it could strike between the
         start and its record. The same limit is kept here, by the clock, and carried out with a stop.
         """
-        with _alarm_held_back():
+        with kill_held_back(self.on_kill) if self.stop_on_kill else nullcontext(), _alarm_held_back():
             try:
                 yield
             except TaskDeferred:
@@ -338,13 +346,16 @@ class StartRunOperator(BaseOperator):
 
         :raises AirflowFailException: if the run had been told to stop for good, so that no try may follow.
         """
+        if self._killed and not self.stop_on_kill:
+            self.log.info("Killed; the run is left alive, as stop_on_kill=False says")
+            return
         final = attempt.final_stop()
         if final is not None and attempt.run is not None:
             said = final.about(attempt.run)
             attempt.stop_after(error, final.reason, final.text)
             raise AirflowFailException(said) from error
         if not self._leaves_to_further_try(context, attempt, error):
-            attempt.stop_after(error, StopReason.KILLED if attempt.killed else StopReason.ERROR)
+            attempt.stop_after(error, _reason(attempt, error))
 
     def _leaves_to_further_try(self, context: Context, attempt: Attempt, error: BaseException) -> bool:
         """Return True if the run may go on without a watcher until the next attempt takes it over."""
@@ -377,7 +388,10 @@ class StartRunOperator(BaseOperator):
         This may be inside a signal handler: in a thread of its own nothing waits for a lock that the interrupted
         code holds, and the handler goes on when the time of a kill is over.
         """
-        error = RunStopped("The task was ended as it came back from its deferral.")
+        error: BaseException = RunStopped("The task was ended as it came back from its deferral.")
+        if isinstance(sys.exception(), AirflowTaskTimeout):
+            self._killed = False
+            error = AirflowTaskTimeout("execution_timeout passed while the task was deferred.")
         raised: list[Exception] = []
 
         def stop() -> None:
@@ -389,11 +403,17 @@ class StartRunOperator(BaseOperator):
         thread = threading.Thread(target=stop, daemon=True)
         thread.start()
         thread.join(RESUMED_KILL_SECONDS)
-        for said in (*getattr(error, "__notes__", ()), *raised):
+        for said in (error, *getattr(error, "__notes__", ()), *raised):
             self.log.error("%s", said)
         for second in raised:
             if isinstance(second, AirflowFailException):  # somebody wanted the run to end: no retry
                 raise second
+
+
+def _reason(attempt: Attempt, error: BaseException) -> StopReason:
+    if isinstance(error, AirflowTaskTimeout):
+        return StopReason.EXECUTION_TIMEOUT
+    return StopReason.KILLED if attempt.killed else StopReason.ERROR
 
 
 def _fingerprint(plan: StartPlan) -> str:

@@ -10,13 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
+import sqlalchemy.exc
 from tabulate import tabulate
 
 from airflow_runctl.sandbox.client import Sandbox
 from demo.real_airflow import RealAirflow
+from demo.release import RELEASE
+from tests.system.versions import AIRFLOW
 
 HERE = Path(__file__).parent
-DAG_FOLDERS = [HERE / "dags", HERE.parents[1] / "example_dags"]
+EXAMPLES = HERE.parents[1] / "example_dags"
+DAG_FOLDERS = {
+    HERE / "dags": (2, 11),
+    HERE / "dags_with_deadlines": (3, 1),
+    HERE / "dags_with_sync_callbacks": (3, 2),
+}
+"""Folders of the tests' Dags, and the Airflow that each needs."""
 
 
 # Ctrl-C must reach what tests start: a shell that starts pytest in the background has it ignored, for children too.
@@ -30,10 +40,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.system)
 
 
+LOCAL_POSTGRESQL = "postgresql+psycopg2://postgres@127.0.0.1:5432/postgres"
+
+
 @pytest.fixture(scope="session")
 def airflow_database() -> str | None:
-    """Where a PostgreSQL for the tests is, None for SQLite."""
-    return os.environ.get("RUNCTL_TEST_DB")
+    """Where a PostgreSQL for the tests is, None for SQLite, on which Airflow 2.11 has no LocalExecutor."""
+    given = os.environ.get("RUNCTL_TEST_DB")
+    if given or RELEASE.lowest_database == "sqlite":
+        return given
+    try:
+        sqlalchemy.create_engine(LOCAL_POSTGRESQL).connect().close()
+    except sqlalchemy.exc.OperationalError:
+        pytest.skip("Airflow 2.11 needs a PostgreSQL: none at 127.0.0.1:5432, and RUNCTL_TEST_DB names none")
+    return LOCAL_POSTGRESQL
+
+
+@pytest.fixture(scope="session")
+def dag_folders() -> list[Path]:
+    """The tests' Dags that this Airflow can take."""
+    return [folder for folder, least in DAG_FOLDERS.items() if least <= AIRFLOW]
 
 
 @pytest.fixture(scope="session")
@@ -44,11 +70,14 @@ def importable() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def airflow(sandbox: Sandbox, importable: dict[str, str], airflow_database: str | None) -> Iterator[RealAirflow]:
+def airflow(
+    sandbox: Sandbox, importable: dict[str, str], airflow_database: str | None, dag_folders: list[Path]
+) -> Iterator[RealAirflow]:
     """A booted Airflow that knows every Dag of the tests and every example."""
-    folders = [folder for folder in DAG_FOLDERS if folder.is_dir()]
     environment = {**sandbox.connections, **importable}
-    with RealAirflow(dag_folders=folders, environment=environment, database=airflow_database) as booted:
+    with RealAirflow(
+        dag_folders=[*dag_folders, EXAMPLES], environment=environment, database=airflow_database
+    ) as booted:
         yield booted
 
 

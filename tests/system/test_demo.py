@@ -11,8 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from demo.release import RELEASE
+from tests.system.versions import each_version
+
 ROOT = Path(__file__).parents[2]
-STORIES = ("deadline_stops_hung_runs", "max_runtime_while_deferred", "execution_timeout_on_worker")
+FIRST = "deadline_stops_hung_runs" if RELEASE.has_deadlines else "sla_miss_stops_hung_runs"
+STORIES = (FIRST, "max_runtime_while_deferred", "execution_timeout_on_worker")
 
 
 @pytest.fixture
@@ -33,9 +37,9 @@ def processes_of(temporary: Path) -> Iterator[psutil.Process]:
             continue
 
 
-def start(temporary: Path) -> subprocess.Popen[str]:
+def start(temporary: Path, database: str | None) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "demo"],
+        [sys.executable, "-m", "demo", *(["--database", database] if database else [])],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(temporary), "COLUMNS": "140"},
         stdout=subprocess.PIPE,
@@ -45,8 +49,9 @@ def start(temporary: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_the_demo_shows_that_every_run_was_stopped_and_leaves_nothing(temporary: Path):
-    demo = start(temporary)
+@each_version
+def test_the_demo_shows_that_every_run_was_stopped_and_leaves_nothing(temporary: Path, airflow_database: str | None):
+    demo = start(temporary, airflow_database)
     out, _ = demo.communicate(timeout=300)
 
     assert demo.returncode == 0, out
@@ -55,13 +60,13 @@ def test_the_demo_shows_that_every_run_was_stopped_and_leaves_nothing(temporary:
         assert story in out
     for line in ("started", "stop asked", "stop confirmed", "passes", "task load_orders: failed", "open runs: 0"):
         assert line in out
-    assert len(re.findall("stop confirmed", out)) == 5
+    assert len(re.findall("stop confirmed", out)) == (4 if RELEASE.has_deadlines else 3)
     assert list(processes_of(temporary)) == []
     assert list(temporary.iterdir()) == []
 
 
-def test_ctrl_c_ends_the_demo_and_leaves_nothing(temporary: Path):
-    demo = start(temporary)
+def test_ctrl_c_ends_the_demo_and_leaves_nothing(temporary: Path, airflow_database: str | None):
+    demo = start(temporary, airflow_database)
     assert demo.stdout is not None
     for line in demo.stdout:
         if "alive at the vendors" in line:

@@ -185,8 +185,7 @@ def test_a_job_is_followed_to_its_end(airflow: RealAirflow, acme: Acme) -> None:
         "result": {"rows": 3},
     }
     assert handle["vendor"] == "acme"
-    where = ("dags", "acme_to_the_end", "dagRuns", run_id, "taskInstances", "job", "links")
-    assert airflow.request("GET", *where)["extra_links"] == {"External run": page}
+    assert airflow.extra_links("acme_to_the_end", run_id, "job") == {"External run": page}
     assert job.cancel_requests == 0
 
 

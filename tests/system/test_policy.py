@@ -9,10 +9,10 @@ import pytest
 from demo.real_airflow import RealAirflow
 
 DAG_FILE = """
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 from airflow_runctl.operators.axiom import AxiomTriggerRunOperator
 
-with DAG("no_callbacks_of_its_own"):
+with DAG("no_callbacks_of_its_own", schedule=None):
     AxiomTriggerRunOperator(task_id="run", name="{{ dag_run.conf['name'] }}", poll_interval=1.0, deferrable=False)
 """
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.versions import needs_deadlines, needs_sync_callbacks
 
+
+@needs_deadlines
 def test_a_deadline_stops_the_run_and_no_retry_starts_it_again(cases):
     case = cases.start("deadline_snaplogic_deferred", "snaplogic")
     case.wait_for_handle()
@@ -26,6 +29,7 @@ def test_a_deadline_stops_the_run_and_no_retry_starts_it_again(cases):
     assert "external_run" not in case.airflow.xcom_keys(case.dag_id, case.run_id, "run")
 
 
+@needs_deadlines
 def test_a_plain_failure_at_axiom_is_recognised_as_stopped_by_the_deadline(cases):
     case = cases.start("deadline_axiom_worker", "axiom")
 
@@ -35,6 +39,7 @@ def test_a_plain_failure_at_axiom_is_recognised_as_stopped_by_the_deadline(cases
     assert "was stopped: deadline (test)" in case.log()
 
 
+@needs_deadlines
 def test_a_deadline_after_the_end_of_the_run_changes_nothing(cases, airflow):
     case = cases.start("deadline_axiom_deferred", "axiom", run_seconds=1)
 
@@ -46,6 +51,7 @@ def test_a_deadline_after_the_end_of_the_run_changes_nothing(cases, airflow):
     assert case.airflow.dag_run_state(case.dag_id, case.run_id) == "success"
 
 
+@needs_deadlines
 def test_a_deadline_stops_a_run_that_no_task_waits_for(cases):
     case = cases.start("released_snaplogic_worker", "snaplogic")
     case.wait_for_state("success")
@@ -56,6 +62,7 @@ def test_a_deadline_stops_a_run_that_no_task_waits_for(cases):
     assert case.wait_until_over() == "success"
 
 
+@needs_deadlines
 def test_a_deadline_that_comes_while_the_start_is_in_flight_stops_its_run(cases):
     case = cases.start("deadline_in_flight", "snaplogic", list_delay_seconds=15)
 
@@ -65,6 +72,7 @@ def test_a_deadline_that_comes_while_the_start_is_in_flight_stops_its_run(cases)
     assert "was stopped: deadline (test)" in case.log()
 
 
+@needs_deadlines
 def test_several_deadlines_on_one_dag_and_dry_run_only_says(cases):
     case = cases.start("two_deadlines", "axiom")
 
@@ -74,6 +82,7 @@ def test_several_deadlines_on_one_dag_and_dry_run_only_says(cases):
     assert case.stop_requests() == 1
 
 
+@needs_sync_callbacks
 def test_a_sync_callback_refuses_at_once_and_says_what_to_use(cases, airflow):
     case = cases.start("deadline_sync_callback", "axiom", run_seconds=25)
 
@@ -131,6 +140,7 @@ def test_a_run_that_ends_well_gives_its_result(cases, vendor, mode):
     assert case.stop_requests() == 0
 
 
+@needs_deadlines
 def test_a_forged_handle_stops_nothing_and_is_reported(cases, airflow):
     """A hostile task copies the handle of another Dag run: the deadline must not hit that run."""
     victim = cases.start("plain_snaplogic_deferred", "snaplogic")

@@ -14,8 +14,7 @@ WAITING = {"worker": "running", "reschedule": "up_for_reschedule", "deferred": "
 
 def links(case: Any, task_id: str, map_index: int = -1) -> dict[str, str | None]:
     """Return what the UI asks for when it draws the buttons of a task."""
-    path = ("dags", case.dag_id, "dagRuns", case.run_id, "taskInstances", task_id, "links")
-    answer: dict[str, str | None] = case.airflow.request("GET", *path, query={"map_index": map_index})["extra_links"]
+    answer: dict[str, str | None] = case.airflow.extra_links(case.dag_id, case.run_id, task_id, map_index)
     return answer
 
 

@@ -1,14 +1,18 @@
-"""What the README shows is what the tests run."""
+"""What the README and the docs show is what the tests run."""
 
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+SHOWN = re.compile(r"<!-- (\S+\.py) -->\n```python\n(.*?)```", re.DOTALL)
+PAGES = ["README.md", "docs/from-sla-miss-callback.md"]
 
 
-def test_the_dag_in_the_readme_is_an_example_that_the_tests_run():
-    readme = (ROOT / "README.md").read_text()
-    shown = re.findall(r"<!-- (example_dags/\S+\.py) -->\n```python\n(.*?)```", readme, re.DOTALL)
+@pytest.mark.parametrize("page", PAGES)
+def test_the_dags_on_a_page_are_files_that_the_tests_run(page: str) -> None:
+    shown = SHOWN.findall((ROOT / page).read_text())
     assert shown
     for file, text in shown:
-        assert text == (ROOT / file).read_text(), f"copy {file} into the README"
+        assert text == (ROOT / file).read_text(), f"copy {file} into {page}"

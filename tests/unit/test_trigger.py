@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import pytest
-import structlog
 
 from airflow_runctl.control import ownership
 from airflow_runctl.control.ledger import AUDIT_KEY, LEFT_BY, noted_stop
@@ -23,6 +22,7 @@ from airflow_runctl.transport.aio import close_session
 from airflow_runctl.triggers import run as module
 from airflow_runctl.triggers.run import ExternalRunTrigger
 from tests.unit.airflow_fake import Attempt, FakeAirflow
+from tests.unit.versions import needs_task_store
 
 pytestmark = pytest.mark.usefixtures("brisk")
 
@@ -67,11 +67,8 @@ class Deferred:
         return trigger
 
     def go(self, doing: Callable[[], Awaitable[T]]) -> T:
-        with structlog.testing.capture_logs() as logs:
-            try:
-                return go(doing)
-            finally:
-                self.fake.logs += logs
+        with self.fake.recorded():
+            return go(doing)
 
     def logged(self, level: str = "info") -> list[str]:
         return [
@@ -338,6 +335,7 @@ def test_clear_whose_new_attempt_still_judges_the_run_stops_it(deferred: Deferre
     assert box.open_runs() == []
 
 
+@needs_task_store
 def test_new_attempt_that_has_taken_the_run_over_keeps_it(deferred: Deferred, box: Sandbox) -> None:
     """It has sealed the handle anew."""
     old = deferred.start(try_number=1, retries=1)
@@ -438,7 +436,7 @@ def test_stop_that_takes_longer_than_airflow_waits_goes_on_behind(
         began = time.monotonic()
         await trigger.on_kill()
         assert time.monotonic() - began < 0.6, "on_kill has waited for the stop"
-        while module._stoppers:
+        while module._going_on:
             await asyncio.sleep(0.05)
 
     deferred.go(killed)
@@ -460,7 +458,7 @@ def test_kill_that_airflow_cancels_before_it_was_told_who_owns_the_run_stops_it_
         killing.cancel("user-action")
         with pytest.raises(asyncio.CancelledError):
             await killing
-        while module._stoppers:
+        while module._going_on:
             await asyncio.sleep(0.05)
 
     deferred.go(killed)

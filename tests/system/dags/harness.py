@@ -2,7 +2,7 @@
 
 import time
 
-from airflow.sdk import BaseOperator, Context, dag, task
+from airflow.providers.common.compat.sdk import BaseOperator, Context, dag, task
 from harness_trigger import WaitUntil
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_runctl.operators.axiom import AxiomTriggerRunOperator
 from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
@@ -29,13 +29,13 @@ KINDS: dict[str, dict[str, Any]] = {
 
 for mode, how in MODES.items():
     for kind, arguments in KINDS.items():
-        with DAG(f"{kind}_{mode}"):
+        with DAG(f"{kind}_{mode}", schedule=None):
             started = SnapLogicTriggerTaskOperator(task_id="run", task_path=PATH, wait_for_completion=False)
             ExternalRunSensor(
                 task_id="wait", external_run=started.output, **{"timeout": TIMEOUTS[mode], **how, **arguments}
             )
 
-with DAG("sensed_by_ids"):
+with DAG("sensed_by_ids", schedule=None):
     ExternalRunSensor(
         task_id="wait",
         vendor="snaplogic",
@@ -44,17 +44,17 @@ with DAG("sensed_by_ids"):
         poke_interval=1.0,
     )
 
-with DAG("sensed_axiom"):
+with DAG("sensed_axiom", schedule=None):
     scraped = AxiomTriggerRunOperator(task_id="run", name=NAME, wait_for_completion=False)
     ExternalRunSensor(task_id="wait", external_run=scraped.output, deferrable=True, poke_interval=1.0)
 
-with DAG("sensed_mapped"):
+with DAG("sensed_mapped", schedule=None):
     several = SnapLogicTriggerTaskOperator.partial(task_id="run", wait_for_completion=False).expand(
         task_path=[f"{PATH}-a", f"{PATH}-b"]
     )
     ExternalRunSensor.partial(task_id="wait", deferrable=True, poke_interval=1.0).expand(external_run=several.output)
 
-with DAG("linked"):
+with DAG("linked", schedule=None):
     for mode in ("worker", "deferred"):
         SnapLogicTriggerTaskOperator(
             task_id=mode, task_path=f"{PATH}-{mode}", deferrable=mode == "deferred", poll_interval=1.0
