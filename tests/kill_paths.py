@@ -87,16 +87,16 @@ PATHS = [
     KillPath(
         "a trigger that failed or timed out",
         "operators/base.py",
-        "            self._after_lost_trigger(context, error)\n",
-        "",
+        "            self._after_lost_trigger(context, error)\n            raise\n",
+        "            raise\n",
         (OPERATORS, "lost_trigger"),
     ),
     # rows 4 and 7
     KillPath(
         "on_kill on the worker",
         "operators/base.py",
-        "            self._attempt.kill()\n\n    # -- the steps",
-        "            pass\n\n    # -- the steps",
+        "            self._attempt.kill()\n        elif",
+        "            pass\n        elif",
         (OPERATORS, "killed_task_stops"),
     ),
     KillPath(
@@ -156,6 +156,20 @@ PATHS = [
         "done, _ = await asyncio.wait({stopper}, timeout=KILL_SECONDS)",
         "done = [stopper]\n        await asyncio.wait_for(stopper, KILL_SECONDS)",
         (TRIGGER, "goes_on_behind or airflow_cancels"),
+    ),
+    KillPath(
+        "below Airflow 3.3 a cancelled trigger looks whether it was killed",
+        "triggers/run.py",
+        "            if not TRIGGERS_HEAR_OF_KILLS:\n",
+        "            if False:\n",
+        ("test_below_3_3.py", "cancelled"),
+    ),
+    KillPath(
+        "a mark before the deferral stops the run on Airflow 2.11",
+        "operators/base.py",
+        "        if attempt.killed:\n            raise RunStopped(\"The task was killed before it could wait",
+        "        if False:\n            raise RunStopped(\"The task was killed before it could wait",
+        (OPERATORS, "before_it_could_wait"),
     ),
     KillPath(
         "the stop of a cleared run while the new attempt waits",

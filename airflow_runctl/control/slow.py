@@ -130,8 +130,8 @@ async def acall(callback: Callback, context: dict[str, Any]) -> None:
 
 async def _notify(notifier: Any, context: dict[str, Any]) -> None:
     """Use a notifier's ``async_notify`` if it has one (Airflow 3), else its ``notify``."""
-    own = getattr(type(notifier), "async_notify", None)
-    if own is None or own is getattr(BaseNotifier, "async_notify", None):
+    own, plain = (getattr(of, "async_notify", None) for of in (type(notifier), BaseNotifier))
+    if plain is None or own in (None, plain):
         await asyncio.to_thread(notifier, context)
         return
     notifier.context = context

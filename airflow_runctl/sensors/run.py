@@ -18,6 +18,7 @@ from airflow_runctl.compat import (
     PokeReturnValue,
     TaskStore,
     conf,
+    lead_over_core,
     mask_secret,
     start_date,
     task_key,
@@ -216,7 +217,8 @@ class ExternalRunSensor(BaseSensorOperator):
         began = start_date(context).timestamp()
         limits = {StopReason.SENSOR_TIMEOUT.value: began + self.timeout}
         if self.execution_timeout is not None:
-            limits[StopReason.EXECUTION_TIMEOUT.value] = began + self.execution_timeout.total_seconds()
+            limit = self.execution_timeout - lead_over_core(self.execution_timeout)
+            limits[StopReason.EXECUTION_TIMEOUT.value] = began + limit.total_seconds()
         return limits
 
     def _ride_out(self) -> float:

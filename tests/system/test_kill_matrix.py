@@ -151,7 +151,8 @@ def matrix_airflow(
         "scheduler.triggerer_health_check_threshold": STALL,
         "triggerer.triggerer_health_check_threshold": STALL,
         "scheduler.task_instance_heartbeat_timeout": 15,
-        "scheduler.task_instance_heartbeat_timeout_detection_interval": 3,
+        # Airflow 2.11 would take a running task that is being cleared for lost, if it looked between two heartbeats.
+        "scheduler.task_instance_heartbeat_timeout_detection_interval": 3 if AIRFLOW >= (3, 0) else 60,
         "scheduler.trigger_timeout_check_interval": 3,
         "core.parallelism": 24,
         # For Airflow 2.11, which takes the attempt after a clear for a retry.
