@@ -279,7 +279,14 @@ def is_marked(ti: Any) -> bool:
 
     To be asked before a deferral: Airflow 3 refuses that by itself, 2.11 would write over what the user did.
     """
-    return IS_AIRFLOW_2 and list(_task_states_in_database(ti.dag_id, ti.run_id, task_key(ti)).values()) != ["running"]
+    if not IS_AIRFLOW_2:
+        return False
+    states = _task_states_in_database(ti.dag_id, ti.run_id, task_key(ti)).values()
+    return not USERS_STATES.isdisjoint(states)
+
+
+USERS_STATES: Final = frozenset({"failed", "success", "skipped", "removed", "restarting"})
+"""What a user, or ``dagrun_timeout``, makes of a running task."""
 
 
 def count(name: str, tags: Mapping[str, str], *, in_triggerer: bool) -> None:

@@ -66,6 +66,11 @@ class Metadata:
         with self._engine.connect() as connection:
             return connection.execute(text(statement), values).mappings().all()
 
+    def change(self, statement: str, **values: object) -> None:
+        """Run a statement that changes rows."""
+        with self._engine.begin() as connection:
+            connection.execute(text(statement), values)
+
     def set_xcom(self, dag_id: str, run_id: str, *, value: object, **which: str | int) -> None:
         """Create or replace the XCom with this ``task_id``, ``map_index`` and ``key``."""
         (run,) = self.rows(

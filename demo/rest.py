@@ -192,9 +192,10 @@ class AirflowRest:
         task_ids = [task if isinstance(task, str) else list(task) for task in tasks]
         self._clear(dag_id, run_id, only_failed=False, task_ids=task_ids, include_downstream=downstream)
 
-    def _clear(self, dag_id: str, run_id: str, **which: Any) -> None:
+    def _clear(self, dag_id: str, run_id: str, **which: Any) -> Json:
         body = {"dry_run": False, "dag_run_id": run_id, "reset_dag_runs": True, **which}
-        self.request("POST", "dags", dag_id, "clearTaskInstances", body=body)
+        answer: Json = self.request("POST", "dags", dag_id, "clearTaskInstances", body=body)
+        return answer
 
     def extra_links(self, dag_id: str, run_id: str, task_id: str, map_index: int = UNMAPPED) -> dict[str, str | None]:
         """Return what the buttons of a task instance open, by their names; None where that is nothing yet."""

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from demo.rest import UNMAPPED, AirflowRest31, Json, task_instance_path
 
 # Job ids stand for the ids that task instances do not have yet: a new one for each process that runs the task.
 JOBS = """
 SELECT task_id, map_index, job_id FROM task_instance WHERE dag_id = :dag_id AND run_id = :run_id
+"""
+RESTART = """
+UPDATE task_instance SET state = 'restarting'
+WHERE dag_id = :dag_id AND run_id = :run_id AND task_id = :task_id AND state = 'running'
 """
 QUEUED = "SELECT queued_at FROM dag_run WHERE dag_id = :dag_id AND run_id = :run_id"
 
@@ -43,6 +47,13 @@ class AirflowRestV1(AirflowRest31):
         if mapped := [task for task in tasks if not isinstance(task, str)]:
             raise ValueError(f"Airflow 2.11's API clears whole tasks only, not {mapped}: clear {mapped[0][0]!r}")
         super().clear_task(dag_id, run_id, *tasks, downstream=downstream)
+
+    def _clear(self, dag_id: str, run_id: str, **which: Any) -> Json:
+        """Clear as the button does; of a running task the API forgets to store its new state."""
+        answer = super()._clear(dag_id, run_id, **which)
+        for row in answer["task_instances"]:
+            self.metadata.change(RESTART, dag_id=dag_id, run_id=run_id, task_id=row["task_id"])
+        return answer
 
     def task_instances(self, dag_id: str, run_id: str) -> list[Json]:
         """Return every task instance of a Dag run, mapped ones each."""
