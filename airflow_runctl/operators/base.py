@@ -11,7 +11,6 @@ import json
 import signal
 import sys
 import threading
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -19,7 +18,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from airflow_runctl.compat import (
-    HAS_TASK_STORE,
     AirflowFailException,
     AirflowTaskTimeout,
     BaseOperator,
@@ -35,8 +33,9 @@ from airflow_runctl.compat import (
     start_date,
     task_key,
 )
-from airflow_runctl.exceptions import RetriesStartAnew, RunStopped, RunSuspended
+from airflow_runctl.exceptions import RunStopped, RunSuspended
 from airflow_runctl.links import ExternalRunLink
+from airflow_runctl.operators.start_arguments import check
 from airflow_runctl.runs import HANDLE_KEY, ExternalRun, Owner, Ownership, StopReason
 
 if TYPE_CHECKING:
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
     from airflow_runctl.control.watch import Watched
     from airflow_runctl.hooks.base import Access
     from airflow_runctl.vendors.base import StartPlan
-
-ON_RETRY: Final = ("reattach", "resume", "restart")
 
 RESUMED_KILL_SECONDS: Final = 30.0
 """For the stop of a run whose task is ended as it comes back from its deferral (Airflow 2.11, which gives 60 s)."""
@@ -118,43 +115,7 @@ class StartRunOperator(BaseOperator):
         self._killed = False
 
     def _check_arguments(self) -> None:
-        name = f"{type(self).__name__} {self.task_id!r}"
-        if self.on_retry not in ON_RETRY:
-            raise ValueError(f"{name}: on_retry is {self.on_retry!r}; it can be {', '.join(ON_RETRY)}.")
-        if self.leave_running and self.wait_for_completion:
-            raise ValueError(f"{name}: leave_running=True goes only with wait_for_completion=False.")
-        self._check_limits(name)
-        if not HAS_TASK_STORE:
-            self._check_retries(name)
-        if self.poll_interval <= 0 or self.stop_timeout <= 0:
-            raise ValueError(f"{name}: poll_interval and stop_timeout are seconds above 0.")
-
-    def _check_retries(self, name: str) -> None:
-        """Say what no retry can do where nothing that a try has stored survives it."""
-        if self.on_retry == "resume":
-            raise ValueError(f"{name}: on_retry='resume' needs Airflow 3.3: below, a retry knows of no earlier run.")
-        if self.retries:
-            warnings.warn(
-                f"{name} has retries. Below Airflow 3.3 a retry knows of no earlier run: should the task's process be "
-                "killed (SIGKILL, out of memory, a lost worker) while its run is alive, the retry starts another one "
-                "beside it, and nobody stops the first. Set retries=0 where that must not be.",
-                RetriesStartAnew,
-                stacklevel=4,
-            )
-
-    def _check_limits(self, name: str) -> None:
-        for limit in ("max_runtime", "warn_after"):
-            value = getattr(self, limit)
-            if value is not None and not isinstance(value, timedelta):
-                raise ValueError(f"{name}: {limit} is a timedelta, not {type(value).__name__}.")
-            if value is not None and not self.wait_for_completion:
-                raise ValueError(f"{name}: {limit} needs wait_for_completion=True; nobody would look at the clock.")
-        if self.warn_after is None and self.warn_callback is not None:
-            raise ValueError(f"{name}: warn_callback goes with warn_after, which says when.")
-        if self.warn_after is not None and self.max_runtime is not None and self.warn_after >= self.max_runtime:
-            raise ValueError(f"{name}: warn_after ({self.warn_after}) is not below max_runtime ({self.max_runtime}).")
-        if self.warn_callback is not None:
-            self._warning()
+        check(self)
 
     @abstractmethod
     def plan(self, vendor: Any) -> StartPlan:
@@ -229,7 +190,7 @@ class StartRunOperator(BaseOperator):
         from airflow_runctl.control.attempt import Attempt, Terms
         from airflow_runctl.control.ledger import Ledger
 
-        terms = Terms(self._owner(context), self.on_retry, self.stop_on_kill, self.stop_timeout, self._warning())
+        terms = Terms(self._owner(context), self.on_retry, self.stop_on_kill, self.stop_timeout, self.warning())
         self._attempt = Attempt(access, Ledger(context, access, fingerprint), terms, self.log)
         if self._killed:
             self._attempt.kill()
@@ -273,8 +234,11 @@ class StartRunOperator(BaseOperator):
     def _warn_at(self, run: ExternalRun) -> float | None:
         return None if self.warn_after is None else (run.started_at + self.warn_after).timestamp()
 
-    def _warning(self) -> Callback | None:
-        """Return what ``warn_callback`` names; the first time is when the Dag is parsed."""
+    def warning(self) -> Callback | None:
+        """Return what ``warn_callback`` names; the first time is when the Dag is parsed.
+
+        :raises ValueError: if the triggerer cannot import it.
+        """
         if self.warn_callback is None:
             return None
         from airflow_runctl.control.slow import callback_of
@@ -312,7 +276,7 @@ class StartRunOperator(BaseOperator):
             stop_on_kill=self.stop_on_kill,
             ride_out=configured_ride_out(),
             warn_at=self._warn_at(run),
-            warn_callback=self._warning(),
+            warn_callback=self.warning(),
         )
         if is_marked(context["ti"]):
             signal.raise_signal(signal.SIGTERM)

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from airflow_runctl.exceptions import RetriesStartAnew
-from airflow_runctl.operators import base
+from airflow_runctl.operators import start_arguments
 from airflow_runctl.operators.axiom import AxiomTriggerRunOperator
 from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
 
 
 def made(monkeypatch: pytest.MonkeyPatch, has_store: bool, **more: Any) -> list[warnings.WarningMessage]:
     """Return the warnings of an operator's making."""
-    monkeypatch.setattr(base, "HAS_TASK_STORE", has_store)
+    monkeypatch.setattr(start_arguments, "HAS_TASK_STORE", has_store)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         AxiomTriggerRunOperator(task_id="t", name="x", **more)
@@ -39,6 +39,6 @@ def test_nothing_is_said_where_nothing_can_be_lost(
 
 
 def test_resume_on_retry_is_refused_where_no_retry_knows_of_an_earlier_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "HAS_TASK_STORE", False)
-    with pytest.raises(ValueError, match="'t': on_retry='resume' needs Airflow 3.3"):
+    monkeypatch.setattr(start_arguments, "HAS_TASK_STORE", False)
+    with pytest.raises(ValueError, match=r"'t': on_retry='resume' needs Airflow 3\.3"):
         SnapLogicTriggerTaskOperator(task_id="t", task_path="a/b", on_retry="resume")
