@@ -140,6 +140,8 @@ class RealAirflow(Rest):
         return {
             **inherited,
             "AIRFLOW_HOME": str(self.home),
+            # Airflow 2's webserver leaves files there.
+            "TMPDIR": str(self.home),
             "NO_COLOR": "1",
             "NO_PROXY": loopback,
             "no_proxy": loopback,

@@ -28,10 +28,10 @@ def temporary(tmp_path: Path) -> Path:
 
 
 def processes_of(temporary: Path) -> Iterator[psutil.Process]:
-    """What still runs of a demo: all of it has the demo's folder for temporary files in its environment."""
+    """What still runs of a demo: all of it has that folder, or one below it, in its environment."""
     for process in psutil.process_iter():
         try:
-            if process.environ().get("TMPDIR") == str(temporary) and process.status() != psutil.STATUS_ZOMBIE:
+            if process.environ().get("TMPDIR", "").startswith(str(temporary)) and process.status() != psutil.STATUS_ZOMBIE:
                 yield process
         except (psutil.Error, OSError):
             continue
