@@ -31,7 +31,8 @@ def processes_of(temporary: Path) -> Iterator[psutil.Process]:
     """What still runs of a demo: all of it has that folder, or one below it, in its environment."""
     for process in psutil.process_iter():
         try:
-            if process.environ().get("TMPDIR", "").startswith(str(temporary)) and process.status() != psutil.STATUS_ZOMBIE:
+            is_of_it = process.environ().get("TMPDIR", "").startswith(str(temporary))
+            if is_of_it and process.status() != psutil.STATUS_ZOMBIE:
                 yield process
         except (psutil.Error, OSError):
             continue
