@@ -8,7 +8,7 @@ from airflow_runctl.notifications import StopRunsNotifier
 from airflow_runctl.operators.axiom import AxiomTriggerRunOperator
 from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
 
-EVERY = timedelta(seconds=60)  # short, to be watched; a day in real life
+EVERY = timedelta(seconds=40)  # short, to be watched; a day in real life
 LIMIT = timedelta(seconds=20)  # hours
 
 with DAG(
