@@ -167,8 +167,8 @@ PATHS = [
     KillPath(
         "a mark before the deferral stops the run on Airflow 2.11",
         "operators/base.py",
-        "        if attempt.killed:\n            raise RunStopped(\"The task was killed before it could wait",
-        "        if False:\n            raise RunStopped(\"The task was killed before it could wait",
+        '        if attempt.killed:\n            raise RunStopped("The task was killed before it could wait',
+        '        if False:\n            raise RunStopped("The task was killed before it could wait',
         (OPERATORS, "before_it_could_wait"),
     ),
     KillPath(

@@ -33,7 +33,7 @@ from airflow_runctl.compat import (
     start_date,
     task_key,
 )
-from airflow_runctl.exceptions import RunStopped, RunSuspended
+from airflow_runctl.exceptions import HandleError, RunStopped, RunSuspended
 from airflow_runctl.links import ExternalRunLink
 from airflow_runctl.operators.start_arguments import check
 from airflow_runctl.runs import HANDLE_KEY, ExternalRun, Owner, Ownership, StopReason
@@ -155,7 +155,12 @@ class StartRunOperator(BaseOperator):
         from airflow_runctl.control.verdict import conclude
         from airflow_runctl.control.watch import Watched
 
-        attempt, run = self._resume(context, event[HANDLE_KEY])
+        try:
+            attempt, run = self._resume(context, event[HANDLE_KEY])
+        except HandleError as error:
+            # Airflow on SQLite gives the numbers of triggers out again, and may hand on what an earlier one saw.
+            self._after_lost_trigger(context, error)
+            raise
         with self._nothing_left_behind(context, attempt):
             return conclude(attempt, run, Watched.read(event))
 

@@ -71,6 +71,11 @@ class Matrix:
             if mode == "deferred":
                 self.airflow.triggerer_of(case.dag_id, case.run_id, "run")
 
+    def until_started(self, cases: dict[tuple[str, str], Any]) -> None:
+        """Wait until each run has come to be; its handle may be gone when one looks, on a busy machine."""
+        for case in cases.values():
+            self.airflow.wait_for(case.runs, f"a run of {case.dag_id}", 120)
+
     def stopped(self, row: str, cases: dict[tuple[str, str], Any], since: Any = None) -> None:
         """Wait until every run of ``cases`` is over, and say how long that took since an event."""
         self._settle(cases, lambda case: bool(case.runs()) and case.open() == 0)
@@ -186,8 +191,7 @@ def matrix(matrix_airflow: RealAirflow, make_cases: Any, matrix_lines: Any) -> I
 @each_row
 def test_row_1_and_2_execution_timeout(matrix: Matrix):
     cases = matrix.start("timeout")
-    for case in cases.values():
-        case.wait_for_handle()
+    matrix.until_started(cases)
 
     matrix.stopped("1, 2 execution_timeout", cases, lambda case: _time(_task(case)["start_date"]) + LIMIT)
 
@@ -200,8 +204,7 @@ def test_row_1_and_2_execution_timeout(matrix: Matrix):
 @each_row
 def test_row_2_max_runtime(matrix: Matrix):
     cases = matrix.start("runtime")
-    for case in cases.values():
-        case.wait_for_handle()
+    matrix.until_started(cases)
 
     matrix.stopped("2 max_runtime", cases, lambda case: _time(case.runs()[-1]["created_at"]) + LIMIT)
 
@@ -299,8 +302,7 @@ def test_row_5_a_mark_between_start_and_defer(matrix: Matrix, tmp_path: Path):
 @each_row
 def test_row_6_dagrun_timeout(matrix: Matrix):
     cases = matrix.start("dagrun_timeout")
-    for case in cases.values():
-        case.wait_for_handle()
+    matrix.until_started(cases)
 
     matrix.stopped("6 dagrun_timeout", cases, lambda case: _time(_dag_run(case)["start_date"]) + DAG_RUN_LIMIT)
 

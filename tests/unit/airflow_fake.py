@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-import structlog
+from airflow_runctl.compat import HAS_TASK_STORE
 
 Instance = tuple[str, str, str, int]
 """Dag id, run id, task id, map index."""
@@ -43,6 +43,13 @@ class Deferral:
     timeout: Any
     method: str
     next_kwargs: dict[str, Any]
+
+    @classmethod
+    def of(cls, msg: Any) -> Deferral:
+        """Return what the API server keeps of a ``DeferTask``."""
+        sent = json.loads(msg.model_dump_json())
+        kwargs, more = (_codec().deserialize(sent[name]) for name in ("trigger_kwargs", "next_kwargs"))
+        return cls(msg.classpath, kwargs, msg.trigger_timeout, msg.next_method, more or {})
 
 
 @dataclass
@@ -97,9 +104,10 @@ class FakeAirflow:
         self.refusals: list[Refusal] = []
         self.on_message: Callable[[Any], None] = lambda message: None
         self.body_decoder: Any = None
-        self.has_store = True
+        self.has_store = HAS_TASK_STORE
         self.logs: list[Mapping[str, Any]] = []
-        self._marked: str | None = None
+        self._marked: dict[str, str] | None = None
+        self._last_word: Any = None
         self._instances: dict[uuid.UUID, Instance] = {}
         self._lock = threading.RLock()
 
@@ -218,8 +226,10 @@ class FakeAirflow:
     def _on_SetRenderedMapIndex(self, msg: Any) -> None: ...
 
     def _on_end(self, msg: Any) -> None:
+        self._last_word = msg
         if self._marked is not None:
-            raise RuntimeError("409: the task instance is not running")
+            self.states.update(self._marked)
+            raise ConnectionError("409: the task instance is not running")
 
     _on_DeferTask = _on_SucceedTask = _on_RetryTask = _on_TaskState = _on_end
 
@@ -249,6 +259,23 @@ class FakeAirflow:
             },
             default=str,
         )
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Keep what is logged meanwhile."""
+        import structlog  # Airflow 2 has none
+
+        with structlog.testing.capture_logs() as logs:
+            try:
+                yield
+            finally:
+                self.logs += logs
+
+    @staticmethod
+    def _task_log() -> Any:
+        import structlog
+
+        return structlog.get_logger("task")
 
     # -- running a task ----------------------------------------------------------------------------------
 
@@ -283,22 +310,22 @@ class FakeAirflow:
         ti = self._instance_of(task, where, try_number, retries, start_date, keys, deferral, event)
         context = ti.get_template_context()
         if not self.has_store:
-            context.pop("task_state_store")
+            context.pop("task_state_store", None)
         name = task.task_id if map_index < 0 else f"{task.task_id}_{map_index}"
         self.states[name] = "running"
-        self._marked = marked
-        with structlog.testing.capture_logs() as logs:
-            state, msg, error = task_runner.run(ti, context, structlog.get_logger("task"))
+        self._marked, self._last_word = {name: marked} if marked else None, None
+        log = self._task_log()
+        with self.recorded():
+            try:
+                state, msg, error = task_runner.run(ti, context, log)
+            except ConnectionError as refused:  # on 3.1 a process whose last word is refused ends at once
+                state, msg, error = None, self._last_word, refused
             # Before ``finalize``: callbacks see the state as the API server has it by then.
-            self.states[name] = marked or str(getattr(state, "value", state))
-            task_runner.finalize(ti, state, context, structlog.get_logger("task"), error)
-        self.logs += logs
+            self.states[name] = marked or str(getattr(state, "value", state or "failed"))
+            if state is not None:
+                task_runner.finalize(ti, state, context, log, error)
         self.xcoms = {key: row for key, row in self.xcoms.items() if row}
-        deferred = None
-        if type(msg).__name__ == "DeferTask":
-            text = json.dumps([msg.trigger_kwargs, msg.next_kwargs])
-            kwargs, more = json.loads(text)
-            deferred = Deferral(msg.classpath, kwargs, msg.trigger_timeout, msg.next_method, more or {})
+        deferred = Deferral.of(msg) if type(msg).__name__ == "DeferTask" else None
         return Attempt(
             ti.task,
             self.states[name] or "",
@@ -325,11 +352,13 @@ class FakeAirflow:
 
         next_kwargs = None
         if deferral is not None:
-            next_kwargs = {**deferral.next_kwargs, "event": _copy(event)}
+            next_kwargs = _codec().serialize({**deferral.next_kwargs, "event": _copy(event)})
         moment = datetime.now(UTC)
         max_tries = try_number - 1 + retries
-        from_server = TIRunContext(
-            dag_run=DagRun(
+        from_server = _built(
+            TIRunContext,
+            dag_run=_built(
+                DagRun,
                 dag_id=self.dag_id,
                 run_id=self.run_id,
                 logical_date=moment,
@@ -372,9 +401,8 @@ class FakeAirflow:
     def trigger_of(self, deferral: Deferral, attempt: Attempt) -> Any:
         """Return the trigger as a triggerer builds it: from the text in the database."""
         from airflow.sdk.module_loading import import_string
-        from airflow.sdk.serde import deserialize
 
-        trigger = import_string(deferral.classpath)(**deserialize(deferral.trigger_kwargs))
+        trigger = import_string(deferral.classpath)(**deferral.trigger_kwargs)
         trigger.task_instance = attempt.ti
         return trigger
 
@@ -401,6 +429,22 @@ def in_place(fake: FakeAirflow) -> Iterator[FakeAirflow]:
 
 def _instance(msg: HasWhere) -> Instance:
     return (msg.dag_id, msg.run_id, msg.task_id, -1 if msg.map_index is None else msg.map_index)
+
+
+def _built(model: Any, **fields: Any) -> Any:
+    """Build a message with those of the fields that this Airflow knows."""
+    return model(**{name: value for name, value in fields.items() if name in model.model_fields})
+
+
+def _codec() -> Any:
+    """Return what has ``serialize`` and ``deserialize`` for a deferral: in this Airflow's own form."""
+    try:
+        from airflow.sdk import serde
+    except ImportError:  # 3.1
+        from airflow.serialization.serialized_objects import BaseSerialization
+
+        return BaseSerialization
+    return serde
 
 
 def _copy(value: Any) -> Any:

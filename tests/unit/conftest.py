@@ -15,13 +15,18 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 import pytest  # noqa: E402
 
+from airflow_runctl.compat import IS_AIRFLOW_2  # noqa: E402
 from airflow_runctl.hooks.base import Access, RunHook  # noqa: E402
 from airflow_runctl.hooks.base import hook_class as hook_of  # noqa: E402
 from airflow_runctl.sandbox.client import Sandbox  # noqa: E402
 from airflow_runctl.transport.aio import close_session  # noqa: E402
 from airflow_runctl.transport.retry import Patience  # noqa: E402
 from airflow_runctl.vendors.base import Flow  # noqa: E402
-from tests.unit.airflow_fake import FakeAirflow, in_place  # noqa: E402
+
+if IS_AIRFLOW_2:
+    from tests.unit.airflow_fake_2 import FakeAirflow, in_place
+else:
+    from tests.unit.airflow_fake import FakeAirflow, in_place  # type: ignore[assignment]
 
 LONGEST = "test_package.py"
 
@@ -116,7 +121,7 @@ class Connections:
 
     def access(self, conn_id: str, extra: dict[str, Any] | None = None, **changes: Any) -> Access:
         """Return what the connection gives access to."""
-        from airflow.sdk import Connection
+        from airflow.providers.common.compat.sdk import Connection
 
         row = self.row(conn_id, extra, **changes)
         hook: type[RunHook] = hook_of(row["conn_type"])
@@ -142,13 +147,16 @@ def axiom(connections: Connections) -> Access:
 
 # -- Airflow ---------------------------------------------------------------------------------------------
 
+CONTEXT_VARIABLES = ("DAG_ID", "TASK_ID", "RUN_ID", "MAP_INDEX", "TRY_NUMBER", "LOGICAL_DATE", "DAG_OWNER")
+CONTEXT_VARIABLES_OF_2 = ("DAG_RUN_ID", "EXECUTION_DATE", "DAG_EMAIL")
+
 
 @pytest.fixture
 def fake(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAirflow]:
     """An Airflow that knows the sandbox's connections."""
     with pytest.MonkeyPatch.context() as environment:
         # The task runner exports the context of each task.
-        for name in ("DAG_ID", "TASK_ID", "RUN_ID", "MAP_INDEX", "TRY_NUMBER", "LOGICAL_DATE", "DAG_OWNER"):
+        for name in (*CONTEXT_VARIABLES, *CONTEXT_VARIABLES_OF_2):
             environment.setenv(f"AIRFLOW_CTX_{name}", "")
         with in_place(FakeAirflow()) as airflow:
             airflow.connections = dict(connections.rows)

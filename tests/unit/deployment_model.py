@@ -12,12 +12,15 @@ The promises:
 4. A run that a deadline stopped is not started again by a retry.
 5. When a task is over and the nets have run, none of its runs is alive, unless an error has named it.
 6. A task ends well only with a run of its own, started with its own arguments, that ended well.
+
+Below Airflow 3.3 they hold for tasks that are not tried again: nothing that one attempt stores reaches the next.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
@@ -27,6 +30,8 @@ from functools import cache, lru_cache
 from types import SimpleNamespace
 from typing import Any, Final
 
+from airflow_runctl.compat import HAS_TASK_STORE, TRIGGERS_HEAR_OF_KILLS
+from airflow_runctl.control.ledger import AUDIT_KEY, search_in
 from airflow_runctl.control.seal import handle_of, open_handle
 from airflow_runctl.exceptions import HandleError
 from airflow_runctl.hooks.base import Access, hook_class
@@ -54,6 +59,9 @@ TO_SIGKILL: Final = 5.0
 ON_KILL_BOUND: Final = 3.5
 TRIGGER_TOLD: Final = 2.0
 """After which the triggerer learns that a user acted."""
+
+CANCELLED_AGAIN: Final = 1.0
+"""After which a triggerer looks at its list of triggers again, and cancels once more."""
 
 DAG_CALLBACK: Final = 4.0
 DAG_FILE_SECONDS: Final = 50.0
@@ -263,7 +271,12 @@ def point_of(msg: Any) -> str:
 
 
 class Quiet:
-    """A logger that says nothing."""
+    """A logger that says nothing; it keeps the last error."""
+
+    seen: BaseException | None = None
+
+    def exception(self, *args: Any, **kwargs: Any) -> None:
+        self.seen = sys.exc_info()[1]
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **kwargs: None
@@ -375,9 +388,16 @@ class Deployment:
         ti = self.airflow._instance_of(operator, task.instance, task.try_number, left, began, keys, goes_on, event)
         task.ti = ti
         context = ti.get_template_context()
-        state, _, error = task_runner.run(ti, context, Quiet())
+        log = Quiet()
+        state: Any = None
+        try:
+            state, _, error = task_runner.run(ti, context, log)
+        except ConnectionError:  # on 3.1 a process whose last word is refused ends at once
+            error = log.seen
         if error is not None:
             self.say("\n".join([str(error), *getattr(error, "__notes__", [])]), task)
+        if state is None:
+            return
         with self._stopping(None if state == "failed" and self.config.own_callback else frozenset()):
             task_runner.finalize(ti, state, context, Quiet(), error)
 
@@ -536,8 +556,7 @@ class Deployment:
         """Take a worker's deferral."""
         task = self._held()
         task.holder = None
-        kwargs, more = json.loads(json.dumps([msg.trigger_kwargs, msg.next_kwargs]))
-        task.deferral = Deferral(msg.classpath, kwargs, msg.trigger_timeout, msg.next_method, more or {})
+        task.deferral = Deferral.of(msg)
         task.epoch += 1
         self._set(task, "deferred")
         self.world.at(1.0, self._while(task, lambda: self.triggerer and self.triggerer.follow(task)))
@@ -706,6 +725,8 @@ class Deployment:
         run = self.run_of(result[HANDLE_KEY])
         if self.config.owner == "task" and run is not None and run.word not in {"Completed", "Success"}:
             self.world.wrongs.append(f"promise 6: {attempt} ended well with {run}")
+        if run is not None and self.config.owner != "task":
+            run.released = True
         if run is not None and (run.by is None or run.inputs != self._inputs_at_vendor(attempt)):
             self.world.wrongs.append(f"promise 6: {attempt} ended well with {run}, started with {run.inputs}")
 
@@ -724,6 +745,8 @@ class Deployment:
     def is_named(self, run: Run) -> bool:
         """Whether an error told a person of this run, or of a run of this task that may be alive."""
         task: Task = run.by.task
+        if task.forged and not HAS_TASK_STORE:
+            return True  # the handle that was overwritten was all that led to its run
         own = {run.run_id, _iso(run.made_at)}
         unknown = {f"'{run.of}'", f"pipeline {run.of} ", str(task.key)}
         for at, text, by in self.said:
@@ -738,7 +761,7 @@ class Deployment:
     def is_kept(self, run: Run) -> bool:
         """Whether a handle or a write-ahead record leads to this run."""
         task: Task = run.by.task
-        record = self.airflow.stored(task.task_id, task.map_index)
+        record = self.written(task)
         handles = [self.airflow.xcom(task.task_id, HANDLE_KEY, task.map_index), record.get("handle")]
         if any(handle and self.run_of(handle) is run for handle in handles):
             return True
@@ -748,6 +771,14 @@ class Deployment:
         if self.config.vendor == "axiom":
             return bool(search["name"] == run.of and search["after"] < _iso(run.made_at))
         return search["pipeline"] == run.of and run.run_id not in search["known"]
+
+    def written(self, task: Task) -> dict[str, Any]:
+        """Return what a task has stored for a further try, or, where none can read it, for callbacks."""
+        if HAS_TASK_STORE:
+            return self.airflow.stored(task.task_id, task.map_index)
+        audit = self.airflow.xcom(task.task_id, AUDIT_KEY, task.map_index) or {}
+        start = _opened(self.config.vendor, str(audit["start"].get("token"))) if "start" in audit else None
+        return {"phase": audit["state"], "search": search_in(start)} if start else {}
 
     def run_of(self, handle: Any) -> Run | None:
         """Return the run that a handle leads to, for whoever can open it."""
@@ -844,7 +875,7 @@ class Triggerer:
                         deployment.event(task, event.payload)
                     return
             except asyncio.CancelledError as error:
-                if error.args[:1] == ("user-action",):
+                if TRIGGERS_HEAR_OF_KILLS and error.args[:1] == ("user-action",):
                     # Allowed are 30 s, but Airflow 3.3.2 cancels again whenever it looks at its list of triggers.
                     with suppress(TimeoutError):
                         await asyncio.wait_for(trigger.on_kill(), 1)
@@ -862,12 +893,26 @@ class Triggerer:
     def _cancel(self, deferral: Deferral | None, why: str | None) -> None:
         following = self.following.pop(id(deferral), None)
         if following is not None and self.process.alive and self.loop is not None:
+            self._cancel_now(following, why)
+            if not TRIGGERS_HEAR_OF_KILLS:
+                self.deployment.world.at(CANCELLED_AGAIN, lambda: self._cancel_now(following, why))
+
+    def _cancel_now(self, following: asyncio.Task[Any], why: str | None) -> None:
+        if self.process.alive and self.loop is not None:
             following.cancel(why)
             self.loop.wake()
 
     def moved(self, task: Task) -> None:
-        """Row 11: this triggerer takes a trigger that moved to it for one that was killed."""
+        """Row 11: this triggerer takes a trigger that moved to it for one that was killed.
+
+        Below 3.3 a trigger that moves is cancelled where it was, as one that was killed is.
+        """
         assert task.deferral is not None
+        if not TRIGGERS_HEAR_OF_KILLS:
+            if task.state == "deferred":
+                self.drop(task.deferral)
+                self.follow(task)
+            return
         trigger = self.deployment.airflow.trigger_of(task.deferral, SimpleNamespace(ti=task.ti))
 
         async def run() -> None:

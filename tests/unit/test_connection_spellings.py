@@ -1,4 +1,4 @@
-"""A connection means the same as URI, as JSON and in fields, for either of Airflow's two connection classes."""
+"""A connection means the same as URI, as JSON and in fields, for either of Airflow 3's two connection classes."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
 from airflow.models import Connection as StoredConnection
-from airflow.sdk import Connection as TaskConnection
+from airflow.providers.common.compat.sdk import Connection as TaskConnection
 
 from airflow_runctl.hooks.axiom import AxiomHook
 from airflow_runctl.hooks.base import Access, RunHook
@@ -64,21 +64,25 @@ def uri_by_hand(row: Row) -> str:
     return f"{row['conn_type']}://{protocol}{login}@{address.netloc}/{path}?{urlencode(row['extra'])}"
 
 
+def from_uri(uri: str) -> TaskConnection:
+    if TaskConnection is StoredConnection:  # Airflow 2
+        return TaskConnection(conn_id="spelt", uri=uri)
+    return TaskConnection.from_uri(uri, conn_id="spelt")
+
+
 def as_json(row: Row) -> str:
     return json.dumps(row)
 
 
 SPELLINGS: dict[str, Callable[[Row], StoredConnection | TaskConnection]] = {
     "task, JSON": lambda row: TaskConnection.from_json(as_json(row), conn_id="spelt"),
-    "task, URI": lambda row: TaskConnection.from_uri(uri_by_hand(row), conn_id="spelt"),
+    "task, URI": lambda row: from_uri(uri_by_hand(row)),
     "stored, fields": lambda row: StoredConnection(conn_id="spelt", **row),
     "stored, URI": lambda row: StoredConnection(conn_id="spelt", uri=uri_by_hand(row)),
     "stored, URI as Airflow writes it": lambda row: StoredConnection(
         conn_id="spelt", uri=StoredConnection(conn_id="spelt", **row).get_uri()
     ),
-    "task, URI as Airflow writes it": lambda row: TaskConnection.from_uri(
-        StoredConnection(conn_id="spelt", **row).get_uri(), conn_id="spelt"
-    ),
+    "task, URI as Airflow writes it": lambda row: from_uri(StoredConnection(conn_id="spelt", **row).get_uri()),
 }
 
 

@@ -14,8 +14,7 @@ HEAVY = {"requests", "aiohttp", "httpx", "urllib3", "cryptography", "yarl", "cer
 
 LOOK = """
 import json, sys
-import airflow.sdk
-from airflow.sdk import BaseOperator, DAG
+from airflow.providers.common.compat.sdk import BaseOperator, DAG
 before = set(sys.modules)
 import importlib
 importlib.import_module({module!r})

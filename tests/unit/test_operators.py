@@ -12,20 +12,21 @@ from typing import Any
 
 import pytest
 
-from airflow_runctl.compat import AirflowFailException, AirflowTaskTimeout
+from airflow_runctl.compat import HAS_TASK_STORE, IS_AIRFLOW_2, AirflowFailException, AirflowTaskTimeout, lead_over_core
 from airflow_runctl.control.ledger import AUDIT_KEY
 from airflow_runctl.control.stop import StopNote
+from airflow_runctl.control.watch import Watched
 from airflow_runctl.exceptions import (
     HandleError,
     LimitReached,
     LoginRefused,
     RunctlError,
     RunFailed,
-    RunStopped,
     RunSuspended,
     StartRefused,
     StartUncertain,
 )
+from airflow_runctl.operators import base
 from airflow_runctl.operators.axiom import AxiomStopRunOperator, AxiomTriggerRunOperator
 from airflow_runctl.operators.base import StartRunOperator
 from airflow_runctl.operators.snaplogic import (
@@ -37,6 +38,7 @@ from airflow_runctl.runs import HANDLE_KEY, StopReason
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
 from tests.unit.airflow_fake import Attempt, FakeAirflow
+from tests.unit.versions import ErrorOfAKilledTask, if_stored, needs_task_store, refuses_last_words
 
 pytestmark = pytest.mark.usefixtures("brisk")
 
@@ -188,7 +190,7 @@ def test_handle_goes_when_the_run_is_over_and_the_audit_stays(tasks: Tasks, box:
     audit = tasks.audit()
     assert (audit["state"], audit["vendor_state"], audit["stop"]) == ("succeeded", "Completed", None)
     assert audit["run_id"] == tasks.only()["run_id"]
-    assert tasks.fake.stored("start")["phase"] == "over"
+    assert tasks.fake.stored("start").get("phase") == if_stored("over")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -219,7 +221,21 @@ def test_handle_is_recorded_before_the_run_is_looked_at(tasks: Tasks, box: Sandb
     assert looks == [0]
 
 
-def test_start_is_written_ahead_before_it_is_sent(tasks: Tasks, box: Sandbox) -> None:
+def test_start_is_written_ahead_for_whoever_looks_after_the_dag_run(tasks: Tasks, box: Sandbox) -> None:
+    ends(box, "snaplogic", good=True)
+    seen: list[tuple[str, int]] = []
+
+    def hear(message: Any) -> None:
+        if type(message).__name__ == "SetXCom" and message.key == AUDIT_KEY:
+            seen.append((message.value["state"], len(box.requests(operation="start"))))
+
+    tasks.fake.on_message = hear
+    tasks.run(tasks.snaplogic)
+    assert seen == [("starting", 0), ("succeeded", 1)]
+
+
+@needs_task_store
+def test_start_is_written_ahead_for_a_further_try(tasks: Tasks, box: Sandbox) -> None:
     ends(box, "snaplogic", good=True)
     seen: list[tuple[str, int]] = []
 
@@ -338,6 +354,8 @@ def test_execution_timeout_counts_from_the_start_of_the_attempt_in_both_modes(
 ) -> None:
     began = datetime.now(UTC) - timedelta(hours=1)
     limit = timedelta(hours=1, seconds=1)
+    if mode == "deferred":
+        limit += lead_over_core(limit)
     attempt = tasks.run(
         lambda **more: tasks.start(vendor, execution_timeout=limit, **more), mode, start_date=began, retries=1
     )
@@ -402,7 +420,12 @@ def suspends(box: Sandbox) -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     ("on_retry", "retries", "alive"),
-    [("resume", 1, True), ("resume", 0, False), ("reattach", 1, False), ("restart", 1, False)],
+    [
+        pytest.param("resume", 1, True, marks=needs_task_store),
+        pytest.param("resume", 0, False, marks=needs_task_store),
+        ("reattach", 1, False),
+        ("restart", 1, False),
+    ],
 )
 def test_suspended_run_is_left_only_for_a_try_that_will_resume_it(
     tasks: Tasks, box: Sandbox, mode: str, on_retry: str, retries: int, alive: bool
@@ -415,6 +438,7 @@ def test_suspended_run_is_left_only_for_a_try_that_will_resume_it(
     assert (tasks.handle() is not None) == alive
 
 
+@needs_task_store
 @pytest.mark.usefixtures("suspends")
 def test_next_try_resumes_the_suspended_run(tasks: Tasks, box: Sandbox) -> None:
     tasks.run(lambda **more: tasks.snaplogic(on_retry="resume", **more), retries=1)
@@ -435,7 +459,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("retries", "alive"), [(0, False), (1, True)])
+@pytest.mark.parametrize(("retries", "alive"), [(0, False), (1, HAS_TASK_STORE)])
 def test_run_that_is_lost_sight_of_is_stopped_unless_a_further_try_comes(
     tasks: Tasks, box: Sandbox, mode: str, retries: int, alive: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -473,7 +497,7 @@ def test_task_that_does_not_wait_ends_and_leaves_a_recorded_run(
     assert tasks.only()["open"]
     assert box.requests(operation="status") == []
     assert tasks.handle() == result["external_run"]
-    assert tasks.fake.stored("start")["phase"] == "released"
+    assert tasks.fake.stored("start").get("phase") == if_stored("released")
 
 
 def test_queued_run_is_returned_as_queued(tasks: Tasks, box: Sandbox) -> None:
@@ -500,7 +524,7 @@ def test_killed_task_stops_its_run_without_a_word_to_airflow(tasks: Tasks, box: 
     with pytest.MonkeyPatch.context() as patch, Later(lambda: box.requests(operation="status"), sigterm):
         patch.setattr(StartRunOperator, "on_kill", on_kill)
         attempt = tasks.run(lambda **more: tasks.start(vendor, **{**more, "poll_interval": 30.0}), retries=1)
-    assert isinstance(attempt.error, RunStopped)
+    assert isinstance(attempt.error, ErrorOfAKilledTask)
     assert "The task was killed" in attempt.said
     assert box.open_runs() == []
     ((before, after),) = said
@@ -508,12 +532,47 @@ def test_killed_task_stops_its_run_without_a_word_to_airflow(tasks: Tasks, box: 
     assert asked[0] == "stop", "the request goes first"
 
 
+@pytest.mark.parametrize("told_by", ["a signal", "Airflow's records"])
+def test_task_that_is_killed_before_it_could_wait_in_the_triggerer_stops_its_run_and_does_not_defer(
+    tasks: Tasks, monkeypatch: pytest.MonkeyPatch, told_by: str
+) -> None:
+    """On Airflow 2.11 the deferral would write over what a user did to the task; 3 refuses it."""
+    if told_by == "a signal":
+        limits = StartRunOperator._limits
+
+        def killed(self: StartRunOperator, *args: Any) -> dict[str, float]:
+            signal.raise_signal(signal.SIGTERM)
+            return limits(self, *args)
+
+        monkeypatch.setattr(StartRunOperator, "_limits", killed)
+    else:
+        monkeypatch.setattr(base, "is_marked", lambda ti: True)
+
+    attempt = tasks.fake.run(tasks.snaplogic(deferrable=True))
+
+    assert attempt.deferral is None
+    assert "The task was killed before it could wait in the triggerer" in attempt.said
+    assert tasks.only()["state"] == "Stopped"
+
+
+def test_event_of_another_task_s_trigger_does_not_leave_the_own_run_behind(tasks: Tasks) -> None:
+    """Airflow 3.1 on SQLite was seen to hand on what an earlier trigger of the same number saw."""
+    other = tasks.leave_running("axiom", task_id="other")
+    attempt = tasks.fake.run(tasks.snaplogic(deferrable=True))
+    event = {HANDLE_KEY: other[HANDLE_KEY], **Watched(lost="nothing").out()}
+
+    attempt = tasks.fake.run(tasks.snaplogic(deferrable=True), deferral=attempt.deferral, event=event)
+
+    assert isinstance(attempt.error, HandleError)
+    assert {run["vendor"]: run["open"] for run in tasks.box.runs()} == {"axiom": True, "snaplogic": False}
+
+
 def test_kill_is_over_in_time_when_the_vendor_is_silent(tasks: Tasks, box: Sandbox) -> None:
     running: list[StartRunOperator] = []
     took: list[float] = []
     original = StartRunOperator.execute
 
-    def execute(self: StartRunOperator, context: Any) -> Any:
+    def execute(self: StartRunOperator, context: Any, **_: Any) -> Any:  # Airflow 2 adds a mark of its own
         running.append(self)
         return original(self, context)
 
@@ -549,7 +608,7 @@ def test_kill_while_the_start_is_in_flight_stops_the_run_as_soon_as_it_is_known(
     with Later(lambda: box.requests(operation="start"), sigterm):
         attempt = tasks.run(tasks.snaplogic, retries=1)
     assert asked[0] >= 1, "Airflow was talked to first, and sends SIGKILL in 5 s"
-    assert isinstance(attempt.error, RunStopped)
+    assert isinstance(attempt.error, ErrorOfAKilledTask)
     assert "was killed while run" in attempt.said
     assert tasks.only()["stop_requests"] >= 1
     eventually(lambda: not box.open_runs())
@@ -574,7 +633,8 @@ def test_kill_leaves_the_run_alone_if_told_so(tasks: Tasks, box: Sandbox) -> Non
     ends(box, "snaplogic", good=True, seconds=1.0)
     with Later(lambda: box.requests(operation="status"), sigterm):
         attempt = tasks.run(lambda **more: tasks.snaplogic(stop_on_kill=False, **more))
-    assert attempt.state == "success"
+    # Airflow 2 lets no task end well that it has told to end.
+    assert attempt.state == ("failed" if IS_AIRFLOW_2 else "success")
     assert tasks.only()["stop_requests"] == 0
 
 
@@ -582,7 +642,7 @@ def test_kill_leaves_the_run_alone_if_told_so(tasks: Tasks, box: Sandbox) -> Non
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-@pytest.mark.parametrize("what", ["SetXCom", "SetTaskStateStore"])
+@pytest.mark.parametrize("what", ["SetXCom", pytest.param("SetTaskStateStore", marks=needs_task_store)])
 @pytest.mark.parametrize("mode", MODES)
 def test_run_whose_handle_cannot_be_stored_is_stopped_and_the_first_error_shown(
     tasks: Tasks, box: Sandbox, vendor: str, what: str, mode: str
@@ -608,8 +668,9 @@ def test_run_that_can_neither_be_recorded_nor_stopped_is_named_in_the_error(task
     assert "HTTP 403" in attempt.said
 
 
-def test_nothing_is_started_if_it_cannot_be_written_ahead(tasks: Tasks, box: Sandbox) -> None:
-    tasks.fake.refuse("SetTaskStateStore")
+@pytest.mark.parametrize("what", ["SetXCom", pytest.param("SetTaskStateStore", marks=needs_task_store)])
+def test_nothing_is_started_if_it_cannot_be_written_ahead(tasks: Tasks, box: Sandbox, what: str) -> None:
+    tasks.fake.refuse(what)
     tasks.run(tasks.snaplogic)
     assert box.requests(operation="start") == []
 
@@ -643,6 +704,7 @@ def test_alarm_of_airflow_does_not_strike_between_start_and_record(tasks: Tasks,
     assert attempt.state == "success", attempt.said
 
 
+@refuses_last_words
 @pytest.mark.parametrize("marked", ["failed", "success", "skipped", "restarting"])
 def test_deferral_that_airflow_refuses_since_a_user_acted_meanwhile_stops_the_run(
     tasks: Tasks, box: Sandbox, marked: str
@@ -670,7 +732,7 @@ def test_refused_deferral_leaves_a_run_alone_that_no_kill_may_stop(tasks: Tasks,
     assert [run["stop_requests"] for run in box.runs()] == [0]
 
 
-@pytest.mark.parametrize(("marked", "alive"), [("failed", False), (None, True)])
+@pytest.mark.parametrize(("marked", "alive"), [("failed", False), (None, HAS_TASK_STORE)])
 def test_run_that_is_left_to_a_retry_is_stopped_if_airflow_lets_none_come(
     tasks: Tasks, box: Sandbox, marked: str | None, alive: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -691,10 +753,12 @@ def test_lost_trigger_does_not_leave_its_run_behind(tasks: Tasks, box: Sandbox, 
     gone = Deferral("", {}, None, "__fail__", {"error": "Trigger failure", "traceback": ["boom"]})
     attempt = tasks.fake.run(tasks.snaplogic(deferrable=True), deferral=gone, retries=retries)
     assert "Trigger failure" in attempt.said
-    assert bool(box.open_runs()) == bool(retries)
-    assert (tasks.handle() is not None) == bool(retries), "left to the further try"
+    left = bool(retries) and HAS_TASK_STORE
+    assert bool(box.open_runs()) == left
+    assert (tasks.handle() is not None) == left, "left to the further try, if that can know of it"
 
 
+@needs_task_store
 def test_lost_trigger_whose_handle_is_gone_from_xcom_is_found_in_the_task_state_store(
     tasks: Tasks, box: Sandbox
 ) -> None:
@@ -762,6 +826,7 @@ def lost_attempt(tasks: Tasks, **more: Any) -> dict[str, Any]:
     return handle
 
 
+@needs_task_store
 def test_further_try_follows_the_run_of_the_one_before(tasks: Tasks, box: Sandbox) -> None:
     lost_attempt(tasks)
     ends(box, "snaplogic", good=True)
@@ -773,6 +838,7 @@ def test_further_try_follows_the_run_of_the_one_before(tasks: Tasks, box: Sandbo
     assert attempt.result["run_id"] == tasks.only()["run_id"]
 
 
+@needs_task_store
 def test_max_runtime_counts_from_the_run_s_own_start_whoever_watches_it(tasks: Tasks, box: Sandbox) -> None:
     more = {"deferrable": True, "max_runtime": timedelta(hours=1)}
     first = tasks.fake.run(tasks.snaplogic(**more), retries=1)
@@ -784,6 +850,7 @@ def test_max_runtime_counts_from_the_run_s_own_start_whoever_watches_it(tasks: T
     assert second.deferral.trigger_kwargs["limits"]["max_runtime"] == (began + timedelta(hours=1)).timestamp()
 
 
+@needs_task_store
 @pytest.mark.parametrize("more", [{"on_retry": "restart"}, {"parameters": {"changed": "yes"}}])
 def test_run_of_another_wish_is_stopped_before_a_new_one_starts(
     tasks: Tasks, box: Sandbox, more: dict[str, Any]
@@ -797,6 +864,7 @@ def test_run_of_another_wish_is_stopped_before_a_new_one_starts(
     assert first["ended_at"] <= second["created_at"]
 
 
+@needs_task_store
 def test_run_that_is_stopping_is_waited_for_before_a_new_one_starts(tasks: Tasks, box: Sandbox) -> None:
     lost_attempt(tasks)
     box.set_run(tasks.only()["run_id"], "Stopping")
@@ -811,6 +879,7 @@ def test_run_that_is_stopping_is_waited_for_before_a_new_one_starts(tasks: Tasks
     assert first["ended_at"] <= second["created_at"]
 
 
+@needs_task_store
 def test_second_run_is_not_started_beside_one_that_does_not_stop(tasks: Tasks, box: Sandbox) -> None:
     lost_attempt(tasks)
     box.behave("snaplogic", "early-hang", stop_seconds=None)
@@ -822,6 +891,7 @@ def test_second_run_is_not_started_beside_one_that_does_not_stop(tasks: Tasks, b
     assert len(box.runs()) == 1
 
 
+@needs_task_store
 def test_run_that_ended_well_meanwhile_is_the_result(tasks: Tasks, box: Sandbox) -> None:
     lost_attempt(tasks)
     box.set_run(tasks.only()["run_id"], "Completed")
@@ -830,6 +900,7 @@ def test_run_that_ended_well_meanwhile_is_the_result(tasks: Tasks, box: Sandbox)
     assert len(box.runs()) == 1
 
 
+@needs_task_store
 @pytest.mark.parametrize("how", ["tampered", "changed credential"])
 def test_handle_in_the_store_that_does_not_open_is_an_error_and_nothing_is_started(
     tasks: Tasks, box: Sandbox, how: str
@@ -850,6 +921,7 @@ def test_handle_in_the_store_that_does_not_open_is_an_error_and_nothing_is_start
     assert len(box.runs()) == 1
 
 
+@needs_task_store
 def test_handle_in_the_store_opens_with_the_old_credential_in_seal_key(tasks: Tasks, box: Sandbox) -> None:
     lost_attempt(tasks)
     row = tasks.fake.connections["snaplogic_default"]
@@ -872,7 +944,7 @@ def few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("few_looks")
 @pytest.mark.parametrize("vendor", VENDORS)
-@pytest.mark.parametrize(("has_store", "state"), [(True, RETRIED), (False, FINAL)])
+@pytest.mark.parametrize(("has_store", "state"), [pytest.param(True, RETRIED, marks=needs_task_store), (False, FINAL)])
 def test_start_that_is_unclear_is_retried_only_where_the_next_try_can_look(
     tasks: Tasks, box: Sandbox, vendor: str, has_store: bool, state: str
 ) -> None:
@@ -885,6 +957,7 @@ def test_start_that_is_unclear_is_retried_only_where_the_next_try_can_look(
     assert len(box.requests(operation="start")) == 1
 
 
+@needs_task_store
 @pytest.mark.usefixtures("few_looks")
 def test_next_try_finds_the_run_of_an_unclear_start(tasks: Tasks, box: Sandbox) -> None:
     box.behave("snaplogic", "early-hang", list_delay_seconds=1.0)
@@ -898,6 +971,7 @@ def test_next_try_finds_the_run_of_an_unclear_start(tasks: Tasks, box: Sandbox) 
     assert len(box.requests(operation="start")) == 1
 
 
+@needs_task_store
 @pytest.mark.usefixtures("few_looks")
 def test_run_that_came_up_long_after_the_lost_start_is_not_taken_for_its_own(
     tasks: Tasks, box: Sandbox, monkeypatch: pytest.MonkeyPatch
@@ -916,6 +990,7 @@ def test_run_that_came_up_long_after_the_lost_start_is_not_taken_for_its_own(
     assert [(run["open"], run["stop_requests"]) for run in box.runs()] == [(True, 0)]
 
 
+@needs_task_store
 @pytest.mark.usefixtures("few_looks")
 def test_deadline_that_comes_while_a_further_try_looks_for_a_lost_start_finds_it_written_ahead(
     tasks: Tasks, box: Sandbox
@@ -939,6 +1014,7 @@ def test_deadline_that_comes_while_a_further_try_looks_for_a_lost_start_finds_it
     assert [(run["open"], run["stop_requests"]) for run in box.runs()] == [(False, 1)]
 
 
+@needs_task_store
 @pytest.mark.usefixtures("few_looks")
 def test_run_of_a_lost_start_counts_its_time_from_the_start_and_not_from_when_it_was_found(
     tasks: Tasks, box: Sandbox
@@ -953,6 +1029,7 @@ def test_run_of_a_lost_start_counts_its_time_from_the_start_and_not_from_when_it
     assert started_at.timestamp() == pytest.approx(began, abs=0.001)
 
 
+@needs_task_store
 @pytest.mark.parametrize("kind", ["status", "garbage"])
 def test_further_try_rides_out_a_vendor_that_answers_badly_at_its_first_look(
     tasks: Tasks, box: Sandbox, kind: str
@@ -998,7 +1075,7 @@ def test_refused_start_is_retried_and_leaves_nothing_to_look_for(tasks: Tasks, b
     attempt = tasks.run(tasks.axiom, retries=1)
     assert attempt.state == RETRIED
     assert isinstance(attempt.error, StartRefused)
-    assert tasks.fake.stored("start")["phase"] == "over"
+    assert tasks.fake.stored("start").get("phase") == if_stored("over")
     assert tasks.audit()["state"] == "not_started"
 
 

@@ -1,6 +1,6 @@
 """The cluster policy on Dags: adds callbacks where runs are started, and keeps those that are there."""
 
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_runctl.notifications import StopRunsNotifier
 from airflow_runctl.operators.axiom import AxiomStopRunOperator, AxiomTriggerRunOperator

@@ -20,6 +20,7 @@ from airflow_runctl.operators.vectorshift import (
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
 from tests.unit.airflow_fake import Attempt, FakeAirflow
+from tests.unit.versions import needs_task_store
 
 pytestmark = pytest.mark.usefixtures("brisk")
 
@@ -148,6 +149,7 @@ def test_bad_arguments_are_told_before_anything_is_sent(
     assert box.requests() == []
 
 
+@needs_task_store
 def test_a_retry_takes_up_the_run_whose_answer_was_lost(tasks: Tasks, box: Sandbox) -> None:
     """The worker is lost between the start and its record; only the trace id that was recorded before is left."""
     box.behave("vectorshift", "pl-hang", run_seconds=0.5)
@@ -331,6 +333,7 @@ def left_paused(tasks: Tasks, box: Sandbox, on_retry: str) -> None:
     eventually(lambda: box.runs()[0]["state"] == "paused")
 
 
+@needs_task_store
 def test_a_further_try_resumes_a_paused_run_if_told_so(tasks: Tasks, box: Sandbox) -> None:
     box.behave("vectorshift", "pl-hang", run_seconds=0.5)
     left_paused(tasks, box, "resume")
@@ -339,6 +342,7 @@ def test_a_further_try_resumes_a_paused_run_if_told_so(tasks: Tasks, box: Sandbo
     assert [(run["resume_requests"], run["stop_requests"]) for run in box.runs()] == [(1, 0)]
 
 
+@needs_task_store
 def test_a_further_try_that_is_to_reattach_leaves_a_paused_run_paused(tasks: Tasks, box: Sandbox) -> None:
     left_paused(tasks, box, "reattach")
     again = tasks.pipeline(on_retry="reattach", deferrable=True)
@@ -346,6 +350,7 @@ def test_a_further_try_that_is_to_reattach_leaves_a_paused_run_paused(tasks: Tas
     assert [(run["state"], run["resume_requests"]) for run in box.runs()] == [("paused", 0)]
 
 
+@needs_task_store
 def test_a_run_that_cannot_be_resumed_is_watched_all_the_same(tasks: Tasks, box: Sandbox) -> None:
     left_paused(tasks, box, "resume")
     box.behave("vectorshift", "pl-hang", failing_calls=["resume"])
