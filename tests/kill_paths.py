@@ -87,8 +87,8 @@ PATHS = [
     KillPath(
         "a trigger that failed or timed out",
         "operators/base.py",
-        "            self._after_lost_trigger(context, error)\n            raise\n",
-        "            raise\n",
+        "            self._after_lost_trigger(context, error)\n            raise\n\n",
+        "            raise\n\n",
         (OPERATORS, "lost_trigger"),
     ),
     # rows 4 and 7

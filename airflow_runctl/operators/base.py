@@ -160,6 +160,7 @@ class StartRunOperator(BaseOperator):
         except HandleError as error:
             # Airflow on SQLite gives the numbers of triggers out again, and may hand on what an earlier one saw.
             self._after_lost_trigger(context, error)
+            error.add_note("The event was another task's; what this task ran itself was looked for, and stopped.")
             raise
         with self._nothing_left_behind(context, attempt):
             return conclude(attempt, run, Watched.read(event))

@@ -1,5 +1,7 @@
 """What only Airflow 2.11 has: SLAs, time-outs that core itself enforces on deferred tasks, SIGTERM that raises."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 import signal
@@ -8,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,7 +26,9 @@ from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
 from airflow_runctl.triggers.run import ExternalRunTrigger
 from tests.unit.airflow_fake import Attempt, Deferral
-from tests.unit.conftest import FakeAirflow
+
+if TYPE_CHECKING:
+    from tests.unit.airflow_fake_2 import FakeAirflow
 
 pytestmark = [
     pytest.mark.skipif(not IS_AIRFLOW_2, reason="this is about Airflow 2"),

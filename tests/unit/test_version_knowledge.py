@@ -4,7 +4,6 @@ What differs between versions has a name there that says what it is, such as ``H
 """
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -86,27 +85,28 @@ def test_compat_itself_would_be_found() -> None:
         assert f": {what}\n" in found
 
 
-def knowing() -> Iterator[tuple[str, str]]:
-    yield "import airflow", "imports airflow"
-    yield "import airflow.sdk as sdk", "imports airflow.sdk"
-    yield "from airflow.sdk import BaseOperator", "imports airflow.sdk"
-    yield "def f():\n    from airflow.models import Dag", "imports airflow.models"
-    yield "try:\n    import airflow.sdk\nexcept ImportError:\n    pass", "imports airflow.sdk"
-    yield "if TYPE_CHECKING:\n    pass\nelse:\n    import airflow", "imports airflow"
-    yield "if not TYPE_CHECKING:\n    import airflow", "imports airflow"
-    yield "importlib.import_module('airflow.sdk')", "imports airflow.sdk"
-    yield "importlib.metadata.version('apache-airflow')", "imports apache-airflow"
-    yield "from packaging.version import Version", "imports packaging.version"
-    yield "from airflow_runctl.compat import AIRFLOW", "imports AIRFLOW"
-    yield "from airflow_runctl.compat import BaseHook, IS_AIRFLOW_2 as old", "imports IS_AIRFLOW_2"
-    yield "from somewhere import __version__", "imports __version__"
-    yield "x = compat.AIRFLOW >= (3, 2)", "uses compat.AIRFLOW"
-    yield "x = airflow_version.split('.')", "uses airflow_version"
-    yield "x = module.__version__", "uses module.__version__"
-    yield "x = getattr(compat, 'IS_AIRFLOW_2')", "names 'IS_AIRFLOW_2'"
+KNOWING = [
+    ("import airflow", "imports airflow"),
+    ("import airflow.sdk as sdk", "imports airflow.sdk"),
+    ("from airflow.sdk import BaseOperator", "imports airflow.sdk"),
+    ("def f():\n    from airflow.models import Dag", "imports airflow.models"),
+    ("try:\n    import airflow.sdk\nexcept ImportError:\n    pass", "imports airflow.sdk"),
+    ("if TYPE_CHECKING:\n    pass\nelse:\n    import airflow", "imports airflow"),
+    ("if not TYPE_CHECKING:\n    import airflow", "imports airflow"),
+    ("importlib.import_module('airflow.sdk')", "imports airflow.sdk"),
+    ("importlib.metadata.version('apache-airflow')", "imports apache-airflow"),
+    ("from packaging.version import Version", "imports packaging.version"),
+    ("from airflow_runctl.compat import AIRFLOW", "imports AIRFLOW"),
+    ("from airflow_runctl.compat import BaseHook, IS_AIRFLOW_2 as old", "imports IS_AIRFLOW_2"),
+    ("from somewhere import __version__", "imports __version__"),
+    ("x = compat.AIRFLOW >= (3, 2)", "uses compat.AIRFLOW"),
+    ("x = airflow_version.split('.')", "uses airflow_version"),
+    ("x = module.__version__", "uses module.__version__"),
+    ("x = getattr(compat, 'IS_AIRFLOW_2')", "names 'IS_AIRFLOW_2'"),
+]
 
 
-@pytest.mark.parametrize(("source", "what"), knowing())
+@pytest.mark.parametrize(("source", "what"), KNOWING)
 def test_knowledge_of_a_version_is_found(source: str, what: str) -> None:
     (found,) = versions_known(source)
     assert found.partition(": ")[2] == what

@@ -11,7 +11,7 @@ needs_task_store = pytest.mark.skipif(not HAS_TASK_STORE, reason="the task state
 needs_deadlines = pytest.mark.skipif(IS_AIRFLOW_2, reason="deadlines came with Airflow 3")
 
 refuses_last_words = pytest.mark.skipif(
-    IS_AIRFLOW_2, reason="Airflow 2 takes a task's last word whatever a user has marked meanwhile"
+    IS_AIRFLOW_2, reason="Airflow 2 refuses no deferral; what is done about that is tested in test_airflow_2.py"
 )
 
 if IS_AIRFLOW_2:
