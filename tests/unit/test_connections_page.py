@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from airflow.models import Connection
 
+from airflow_runctl.compat import IS_AIRFLOW_2
 from airflow_runctl.hooks.base import hook_class
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -48,5 +49,7 @@ def test_all_examples_of_a_type_are_the_same_connection(conn_type: str) -> None:
 @pytest.mark.parametrize(("field", "hidden"), [("task_token", True), ("proxies", True), ("seal_key", False)])
 def test_airflow_hides_the_secrets_of_an_extra_as_the_page_says(field: str, hidden: bool) -> None:
     """It goes by their names; how the form marks them does not matter to it."""
-    masker = pytest.importorskip("airflow.utils.log.secrets_masker" if IS_AIRFLOW_2 else "airflow._shared.secrets_masker")
+    masker = pytest.importorskip(
+        "airflow.utils.log.secrets_masker" if IS_AIRFLOW_2 else "airflow._shared.secrets_masker"
+    )
     assert masker.should_hide_value_for_key(field) is hidden
