@@ -247,8 +247,9 @@ USER_ACTIONS: dict[str, Callable[[RealAirflow, Any], None]] = {
 }
 
 
-@each_version
-@pytest.mark.parametrize("action", [pytest.param("marked failed", marks=each_row), "marked success", "Dag run failed"])
+@pytest.mark.parametrize(
+    "action", [pytest.param("marked failed", marks=[each_row, each_version]), "marked success", "Dag run failed"]
+)
 def test_row_4_and_5_a_user(matrix: Matrix, action: str):
     cases = matrix.watched("plain")
     began = time.time()

@@ -136,7 +136,6 @@ def test_an_sla_miss_stops_the_late_task_s_run_and_no_other(
     load.end()
 
 
-@each_version
 @needs_slas
 def test_each_of_several_late_runs_is_stopped_when_it_is_late_itself(
     late_airflow: RealAirflow, sandbox: Sandbox, matrix_lines: list[Any]
