@@ -5,6 +5,7 @@ AIRFLOW := $(NEWEST)
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 VENV := .venv$(if $(filter-out $(NEWEST),$(AIRFLOW)),-$(AIRFLOW))
 BIN := $(VENV)/bin
+WORKERS := 4
 STAMP := $(VENV)/stamp-$(AIRFLOW)
 # What failed last is remembered for each environment.
 PYTEST := $(BIN)/python -m pytest --durations=15 --durations-min=1 -o cache_dir=$(VENV)/.pytest_cache
@@ -32,7 +33,7 @@ demo: $(STAMP)  ## run the stories on a real Airflow and the sandbox; KEEP=1 lea
 test: lint test-unit test-system  ## everything CI runs
 
 test-unit: $(STAMP)  ## unit tests against the sandbox
-	$(PYTEST) -n 4 tests/unit
+	$(PYTEST) -n $(WORKERS) tests/unit
 
 test-system: $(STAMP)  ## system tests on a real Airflow; RUNCTL_TEST_DB=postgresql+psycopg2://... instead of SQLite
 	$(PYTEST) tests/system

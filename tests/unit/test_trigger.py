@@ -173,7 +173,7 @@ def test_changes_of_state_are_logged_once_each(deferred: Deferred) -> None:
 
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize(
-    "limit", [{"max_runtime": timedelta(seconds=0.3)}, {"execution_timeout": timedelta(seconds=0.3)}], ids=str
+    "limit", [{"max_runtime": timedelta(seconds=0.3)}, {"execution_timeout": timedelta(seconds=3)}], ids=str
 )
 def test_limit_stops_the_run_and_is_recorded_for_the_worker(
     deferred: Deferred, box: Sandbox, vendor: str, limit: dict[str, Any]
