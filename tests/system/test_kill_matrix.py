@@ -25,7 +25,7 @@ each_row = pytest.mark.each_row
 
 VENDORS = ("snaplogic", "axiom", "vectorshift", "bctrl")
 MODES = ("worker", "deferred")
-LIMIT = 10.0
+LIMIT = 15.0
 """Seconds of every limit in importable/vendor_tasks.py."""
 
 DAG_RUN_LIMIT = 30.0

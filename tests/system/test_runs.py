@@ -44,7 +44,7 @@ def test_a_deadline_after_the_end_of_the_run_changes_nothing(cases, airflow):
     case = cases.start("deadline_axiom_deferred", "axiom", run_seconds=1)
 
     assert case.wait_until_over() == "success"
-    deadline = datetime.fromisoformat(airflow.dag_run(case.dag_id, case.run_id)["queued_at"]) + timedelta(seconds=10)
+    deadline = datetime.fromisoformat(airflow.dag_run(case.dag_id, case.run_id)["queued_at"]) + timedelta(seconds=15)
     airflow.wait_for(lambda: datetime.now(deadline.tzinfo) > deadline + timedelta(seconds=8), "the deadline", 60)
 
     assert case.stop_requests() == 0

@@ -14,7 +14,7 @@ from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
 from airflow_runctl.operators.vectorshift import VectorShiftRunPipelineOperator
 
 NAME = "{{ dag_run.conf['name'] }}"
-SECONDS = 10
+SECONDS = 15
 """Every limit of these Dags."""
 
 DAG_RUN_SECONDS = 30
