@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_runctl.compat import (
@@ -79,7 +79,7 @@ class StopRunsNotifier(BaseNotifier):
             triggerer dies of anything else): for each run ``run``, ``task``, ``outcome``, ``seconds``, ``error``.
         :raises RunctlError: if a run may still be alive.
         """
-        stop = self._stop(context, TriggererChannel(), "deadline callback", START_PATIENCE, self.stop_timeout)
+        (stop,) = self._stops(context, TriggererChannel(), "deadline callback", START_PATIENCE, self.stop_timeout)
         return json.dumps(self._said(await stop.run()))
 
     def notify(self, context: Context) -> None:
@@ -101,56 +101,40 @@ class StopRunsNotifier(BaseNotifier):
         if in_dag_processor():
             seconds = max(1.0, dag_file_seconds() - DAG_PROCESSOR_MARGIN)
             by, patience, timeout = "Dag processor", min(seconds, patience), min(timeout, seconds)
-        if "slas" in context:
-            stops = self._stops_of_late_runs(context, channel, by, patience / 2, timeout)
-        else:
-            stops = [self._stop(context, channel, by, patience / 2, timeout)]
+        stops = self._stops(context, channel, by, patience / 2, timeout)
         came = await asyncio.gather(*(stop.run() for stop in stops))
         self._said([report for reports in came for report in reports])
 
-    def _stops_of_late_runs(
+    def _stops(
         self, context: Mapping[str, Any], channel: Channel, by: str, patience: float, timeout: float
     ) -> list[DagRunStop]:
-        """Return the stops for an SLA miss of Airflow 2.11.
+        note = StopNote(_reason(context), by, self.stop_reason)
+        timeout = timeout if self.wait_for_stop else 0.0
+        return [
+            DagRunStop(channel, dag_id, run_id, note, task_ids, timeout, patience, self.dry_run)
+            for dag_id, run_id, task_ids in self._meant(context)
+        ]
 
-        It names tasks and dates: that of the interval after the one that hangs. A task's SLA counts from the end of
-        the data interval, so what is late are its runs in Dag runs whose interval was over by then.
+    def _meant(self, context: Mapping[str, Any]) -> Iterator[tuple[str, str, frozenset[str] | None]]:
+        """Yield Dag id, run id and task ids (``None`` for all) of what is to be stopped.
+
+        An SLA miss of Airflow 2.11 names tasks and dates: that of the interval after the one that hangs. A task's
+        SLA counts from the end of the data interval, so what is late are its runs in Dag runs whose interval was
+        over by then.
         """
+        given = [self.task_ids] if isinstance(self.task_ids, str) else self.task_ids
+        wanted = None if given is None else frozenset(given)
+        if "slas" not in context:
+            yield (*_dag_run_of(context), wanted)
+            return
         missed: dict[str, Any] = {}
         for sla in context["slas"]:
             missed[sla.task_id] = max(sla.execution_date, missed.get(sla.task_id, sla.execution_date))
         dag_id = context["dag"].dag_id
-        stops = []
         for run_id, due in unfinished_dag_runs(dag_id).items():
-            late = {task_id for task_id, date in missed.items() if due <= date}
-            if late:
-                dag_run = {"dag_id": dag_id, "run_id": run_id}
-                stops.append(self._stop({**context, "dag_run": dag_run}, channel, by, patience, timeout, late))
-        return stops
-
-    def _stop(
-        self,
-        context: Mapping[str, Any],
-        channel: Channel,
-        by: str,
-        patience: float,
-        timeout: float,
-        late: Collection[str] | None = None,
-    ) -> DagRunStop:
-        dag_id, run_id = _dag_run_of(context)
-        task_ids = [self.task_ids] if isinstance(self.task_ids, str) else self.task_ids
-        if late is not None:
-            task_ids = [task_id for task_id in late if task_ids is None or task_id in task_ids]
-        return DagRunStop(
-            channel,
-            dag_id,
-            run_id,
-            StopNote(_reason(context), by, self.stop_reason),
-            frozenset(task_ids) if task_ids is not None else None,
-            timeout if self.wait_for_stop else 0.0,
-            patience,
-            self.dry_run,
-        )
+            late = frozenset(task_id for task_id, date in missed.items() if due <= date)
+            if late := late if wanted is None else late & wanted:
+                yield dag_id, run_id, late
 
     def _said(self, reports: list[Report]) -> list[dict[str, Any]]:
         """Log the sum, and raise if a run may still be alive: a callback that failed is seen."""

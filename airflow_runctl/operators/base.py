@@ -282,7 +282,7 @@ class StartRunOperator(BaseOperator):
             stop_on_kill=self.stop_on_kill,
             ride_out=configured_ride_out(),
             warn_at=self._warn_at(run),
-            warn_callback=self.warning(),
+            warn_callback=attempt.terms.warn_callback,
         )
         if is_marked(context["ti"]):
             signal.raise_signal(signal.SIGTERM)

@@ -7,6 +7,7 @@ not: the supervisor and the API server behind it. Their answers come from dicts,
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import threading
@@ -18,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from airflow_runctl.compat import HAS_TASK_STORE
+from airflow_runctl.transport.aio import close_session
 
 Instance = tuple[str, str, str, int]
 """Dag id, run id, task id, map index."""
@@ -85,7 +87,29 @@ class Refusal:
     error: Exception
 
 
-class FakeAirflow:
+class Messages:
+    """What a fake Airflow was asked, and what it refuses to answer."""
+
+    messages: list[Any]
+    refusals: list[Refusal]
+
+    def refuse(self, message: str, **fields: Any) -> Refusal:
+        """Fail every message of this name whose fields have these values."""
+
+        def when(msg: Any) -> bool:
+            return type(msg).__name__ == message and all(getattr(msg, k) == v for k, v in fields.items())
+
+        refusal = Refusal(when, ConnectionError("the API server is away"))
+        self.refusals.append(refusal)
+        return refusal
+
+    def sent(self, message: str, **fields: Any) -> list[Any]:
+        """Return the messages of one name, oldest first."""
+        found = [msg for msg in self.messages if type(msg).__name__ == message]
+        return [msg for msg in found if all(getattr(msg, k) == v for k, v in fields.items())]
+
+
+class FakeAirflow(Messages):
     """The supervisor channel of a task, a trigger or a callback.
 
     :param dag_id: the one Dag.
@@ -129,21 +153,6 @@ class FakeAirflow:
 
     async def asend(self, msg: Any) -> Any:
         return self.send(msg)
-
-    def refuse(self, message: str, **fields: Any) -> Refusal:
-        """Fail every message of this class whose fields have these values."""
-
-        def when(msg: Any) -> bool:
-            return type(msg).__name__ == message and all(getattr(msg, k) == v for k, v in fields.items())
-
-        refusal = Refusal(when, ConnectionError("the API server is away"))
-        self.refusals.append(refusal)
-        return refusal
-
-    def sent(self, message: str, **fields: Any) -> list[Any]:
-        """Return the messages of one class, oldest first."""
-        found = [msg for msg in self.messages if type(msg).__name__ == message]
-        return [msg for msg in found if all(getattr(msg, k) == v for k, v in fields.items())]
 
     def _on_GetXCom(self, msg: Any) -> Any:
         from airflow.sdk.execution_time.comms import XComResult
@@ -449,3 +458,18 @@ def _codec() -> Any:
 
 def _copy(value: Any) -> Any:
     return json.loads(json.dumps(value))
+
+
+def event_of(fake: Any, attempt: Attempt) -> Any:
+    """Run the trigger of a deferred attempt to its event.
+
+    :param fake: the fake of whichever Airflow this is.
+    """
+
+    async def first() -> Any:
+        try:
+            return (await anext(fake.trigger_of(attempt.deferral, attempt).run())).payload
+        finally:
+            await close_session()
+
+    return asyncio.run(first())

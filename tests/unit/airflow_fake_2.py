@@ -35,7 +35,7 @@ from airflow.utils.session import create_session
 from airflow.utils.types import DagRunType
 
 from airflow_runctl import compat
-from tests.unit.airflow_fake import Attempt, Deferral, Instance, Refusal
+from tests.unit.airflow_fake import Attempt, Deferral, Instance, Messages, Refusal
 
 OURS = ("airflow_runctl", "airflow.task")
 """Loggers whose lines belong to a task or a trigger."""
@@ -88,7 +88,7 @@ class _States(dict[str, str | None]):
         super().__setitem__(name, state)
 
 
-class FakeAirflow:
+class FakeAirflow(Messages):
     """An Airflow 2.11 with one Dag; tests use it as they use the fake of Airflow 3.
 
     :param dag_id: the one Dag.
@@ -125,21 +125,6 @@ class FakeAirflow:
         answer = getattr(self, f"_on_{name}", None)
         if answer is not None:
             answer(message)
-
-    def refuse(self, message: str, **fields: Any) -> Refusal:
-        """Fail every call of this name whose arguments have these values."""
-
-        def when(msg: Any) -> bool:
-            return type(msg).__name__ == message and all(getattr(msg, k) == v for k, v in fields.items())
-
-        refusal = Refusal(when, ConnectionError("the API server is away"))
-        self.refusals.append(refusal)
-        return refusal
-
-    def sent(self, message: str, **fields: Any) -> list[Any]:
-        """Return the calls of one name, oldest first."""
-        found = [msg for msg in self.messages if type(msg).__name__ == message]
-        return [msg for msg in found if all(getattr(msg, k) == v for k, v in fields.items())]
 
     def patch(self, patch: pytest.MonkeyPatch) -> None:
         """Put the thin layer about Airflow's own calls."""

@@ -25,7 +25,7 @@ from airflow_runctl.runs import HANDLE_KEY, StopReason, TaskKey
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
 from airflow_runctl.triggers.run import ExternalRunTrigger
-from tests.unit.airflow_fake import Attempt, Deferral
+from tests.unit.airflow_fake import Attempt, Deferral, event_of
 
 if TYPE_CHECKING:
     from tests.unit.airflow_fake_2 import FakeAirflow
@@ -57,18 +57,6 @@ def stop_of(fake: FakeAirflow, task_id: str = "start") -> tuple[str, str]:
     """Return reason and outcome of the recorded stop."""
     stop = fake.xcom(task_id, AUDIT_KEY)["stop"]
     return stop["reason"], stop["outcome"]
-
-
-def event_of(fake: FakeAirflow, attempt: Attempt) -> Any:
-    """Run the trigger of a deferred attempt to its event."""
-
-    async def first() -> Any:
-        try:
-            return (await anext(fake.trigger_of(attempt.deferral, attempt).run())).payload
-        finally:
-            await close_session()
-
-    return asyncio.run(first())
 
 
 # -- SLAs ------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """The bctrl operators on Airflow's own task runner, against the sandbox, over both contracts."""
 
-import asyncio
 import os
 import signal
 import threading
@@ -15,8 +14,7 @@ from airflow_runctl.exceptions import ConnectionSetupError, RunFailed, RunSuspen
 from airflow_runctl.hooks.bctrl import BctrlHook
 from airflow_runctl.operators.bctrl import BctrlRunTaskOperator, BctrlStartRuntimeOperator, BctrlStopRuntimeOperator
 from airflow_runctl.sandbox.client import Sandbox, eventually
-from airflow_runctl.transport.aio import close_session
-from tests.unit.airflow_fake import Attempt, FakeAirflow
+from tests.unit.airflow_fake import Attempt, FakeAirflow, event_of
 from tests.unit.versions import if_stored, needs_task_store
 
 WORKSPACE = "77aa0c1e-5b7d-4f5e-9d43-2f6c1b8a9e10"
@@ -53,13 +51,7 @@ class Tasks:
         return self.make(BctrlRunTaskOperator, "work", **arguments)
 
     def event(self, attempt: Attempt) -> Any:
-        async def first() -> Any:
-            try:
-                return (await anext(self.fake.trigger_of(attempt.deferral, attempt).run())).payload
-            finally:
-                await close_session()
-
-        return asyncio.run(first())
+        return event_of(self.fake, attempt)
 
     def run_agent(self, agent: str, deferrable: bool, retries: int = 0, **more: Any) -> Attempt:
         """Run a task to its end, deferred or not."""

@@ -1,6 +1,5 @@
 """The operators in Airflow's own task runner: what they return, raise and record, and that no run is left behind."""
 
-import asyncio
 import json
 import os
 import signal
@@ -36,8 +35,7 @@ from airflow_runctl.operators.snaplogic import (
 )
 from airflow_runctl.runs import HANDLE_KEY, StopReason
 from airflow_runctl.sandbox.client import Sandbox, eventually
-from airflow_runctl.transport.aio import close_session
-from tests.unit.airflow_fake import Attempt, FakeAirflow
+from tests.unit.airflow_fake import Attempt, FakeAirflow, event_of
 from tests.unit.versions import ErrorOfAKilledTask, if_stored, needs_task_store, refuses_last_words
 
 pytestmark = pytest.mark.usefixtures("brisk")
@@ -88,14 +86,7 @@ class Tasks:
 
     def event(self, attempt: Attempt) -> Any:
         """Run the trigger of a deferred attempt to its event."""
-
-        async def first() -> Any:
-            try:
-                return (await anext(self.fake.trigger_of(attempt.deferral, attempt).run())).payload
-            finally:
-                await close_session()
-
-        return asyncio.run(first())
+        return event_of(self.fake, attempt)
 
     def leave_running(self, vendor: str = "snaplogic", **more: Any) -> dict[str, Any]:
         """Run a start that does not wait; return what it returned."""

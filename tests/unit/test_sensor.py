@@ -20,7 +20,7 @@ from airflow_runctl.sensors.run import ExternalRunSensor
 from airflow_runctl.transport.aio import close_session
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.triggers.sensor import ExternalRunSensorTrigger
-from tests.unit.airflow_fake import Attempt, FakeAirflow
+from tests.unit.airflow_fake import Attempt, FakeAirflow, event_of
 from tests.unit.versions import needs_task_store
 
 MODES = ["worker", "reschedule", "deferred"]
@@ -87,14 +87,7 @@ class Runs:
 
     def event(self, attempt: Attempt) -> Any:
         """Run the trigger of a deferral to its event."""
-
-        async def first() -> Any:
-            try:
-                return (await anext(self.fake.trigger_of(attempt.deferral, attempt).run())).payload
-            finally:
-                await close_session()
-
-        return asyncio.run(first())
+        return event_of(self.fake, attempt)
 
     def looks(self) -> int:
         return len(self.box.requests(vendor="snaplogic", operation="status"))

@@ -19,7 +19,7 @@ from airflow_runctl.operators.vectorshift import (
 )
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
-from tests.unit.airflow_fake import Attempt, FakeAirflow
+from tests.unit.airflow_fake import Attempt, FakeAirflow, event_of
 from tests.unit.versions import needs_task_store
 
 pytestmark = pytest.mark.usefixtures("brisk")
@@ -57,16 +57,6 @@ def tasks(fake: FakeAirflow) -> Tasks:
 
 
 # -- run a pipeline ----------------------------------------------------------------------------------------
-
-
-def event_of(fake: FakeAirflow, attempt: Attempt) -> Any:
-    async def first() -> Any:
-        try:
-            return (await anext(fake.trigger_of(attempt.deferral, attempt).run())).payload
-        finally:
-            await close_session()
-
-    return asyncio.run(first())
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
