@@ -7,14 +7,15 @@ VENV := .venv$(if $(filter-out $(NEWEST),$(AIRFLOW)),-$(AIRFLOW))
 BIN := $(VENV)/bin
 WORKERS := 4
 STAMP := $(VENV)/stamp-$(AIRFLOW)
-# What failed last is remembered for each environment.
-PYTEST := $(BIN)/python -m pytest --durations=15 --durations-min=1 -o cache_dir=$(VENV)/.pytest_cache
+# What failed last is remembered for each environment: ARGS=--last-failed runs that alone.
+ARGS :=
+PYTEST := $(BIN)/python -m pytest --durations=15 --durations-min=1 -o cache_dir=$(VENV)/.pytest_cache $(ARGS)
 # A pyenv shim answers `command -v` for versions that are not active, so each candidate is run.
 PYTHON = $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell $(p) -c \
   'import sys, venv, ensurepip; print("$(p)" if sys.version_info >= (3, 11) else "")' 2>/dev/null)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-system test-each-row test-each-version test-airflow test-system-again kill-paths lint format clean
+.PHONY: help demo test test-unit test-system test-each-row test-each-version test-airflow kill-paths lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -46,9 +47,6 @@ test-each-version: $(STAMP)  ## the system tests of what every supported Airflow
 
 test-airflow:  ## unit tests and test-each-version with another Airflow: VERSION=2.11, 3.1, 3.2 or 3.3
 	$(MAKE) AIRFLOW=$(VERSION) test-unit test-each-version
-
-test-system-again: $(STAMP)  ## the system tests that failed in the last run, once more
-	$(PYTEST) --last-failed --last-failed-no-failures none tests/system
 
 kill-paths: $(STAMP)  ## take each kill path out, one at a time, and show which test notices
 	$(BIN)/python -m tests.kill_paths

@@ -19,7 +19,7 @@ from demo.real_airflow import RealAirflow
 from demo.stories import OVER, STORIES, Told, begin, end, tell
 
 EXAMPLES = Path(__file__).parents[1] / "example_dags"
-STORY_SECONDS = 150.0
+STORY_SECONDS = 240.0
 console = Console(highlight=False, soft_wrap=True)
 
 

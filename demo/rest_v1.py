@@ -10,9 +10,12 @@ from demo.rest import UNMAPPED, AirflowRest31, Json, task_instance_path
 JOBS = """
 SELECT task_id, map_index, job_id FROM task_instance WHERE dag_id = :dag_id AND run_id = :run_id
 """
+RUNNING = """
+SELECT task_id, job_id FROM task_instance WHERE dag_id = :dag_id AND run_id = :run_id AND state = 'running'
+"""
 RESTART = """
 UPDATE task_instance SET state = 'restarting'
-WHERE dag_id = :dag_id AND run_id = :run_id AND task_id = :task_id AND state = 'running'
+WHERE dag_id = :dag_id AND run_id = :run_id AND task_id = :task_id AND job_id = :job_id AND state = 'running'
 """
 QUEUED = "SELECT queued_at FROM dag_run WHERE dag_id = :dag_id AND run_id = :run_id"
 
@@ -50,9 +53,13 @@ class AirflowRestV1(AirflowRest31):
 
     def _clear(self, dag_id: str, run_id: str, **which: Any) -> Json:
         """Clear as the button does; of a running task the API forgets to store its new state."""
+        running = self.metadata.rows(RUNNING, dag_id=dag_id, run_id=run_id)
         answer = super()._clear(dag_id, run_id, **which)
-        for row in answer["task_instances"]:
-            self.metadata.change(RESTART, dag_id=dag_id, run_id=run_id, task_id=row["task_id"])
+        cleared = {row["task_id"] for row in answer["task_instances"]}
+        for row in running:
+            # Not a new attempt, which may have begun meanwhile.
+            if row["task_id"] in cleared:
+                self.metadata.change(RESTART, dag_id=dag_id, run_id=run_id, **row)
         return answer
 
     def task_instances(self, dag_id: str, run_id: str) -> list[Json]:

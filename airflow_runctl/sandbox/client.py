@@ -20,7 +20,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 START_SECONDS: Final = 30.0
 END_SECONDS: Final = 5.0
 CALL_SECONDS: Final = 30.0
-WAIT_SECONDS: Final = 10.0
+WAIT_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.02
 LISTENING: Final = "sandbox listening on "
 

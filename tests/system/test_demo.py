@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,11 +21,10 @@ STORIES = (FIRST, "max_runtime_while_deferred", "execution_timeout_on_worker")
 
 
 @pytest.fixture
-def temporary(tmp_path: Path) -> Path:
-    """A folder for all temporary files of a demo."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    return folder
+def temporary() -> Iterator[Path]:
+    """A folder for all temporary files of a demo; the path of a Unix socket in it must not pass 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="demo-") as folder:
+        yield Path(folder)
 
 
 def processes_of(temporary: Path) -> Iterator[psutil.Process]:
@@ -53,7 +53,7 @@ def start(temporary: Path, database: str | None) -> subprocess.Popen[str]:
 @each_version
 def test_the_demo_shows_that_every_run_was_stopped_and_leaves_nothing(temporary: Path, airflow_database: str | None):
     demo = start(temporary, airflow_database)
-    out, _ = demo.communicate(timeout=300)
+    out, _ = demo.communicate(timeout=500)
 
     assert demo.returncode == 0, out
     assert "Open runs at the vendors: 0. Every run was really stopped." in out

@@ -523,8 +523,7 @@ def test_row_12_marked_failed_while_no_triggerer_is_alive(matrix: Matrix):
 @each_row
 def test_row_13_deadline(matrix: Matrix):
     cases = matrix.start("deadline")
-    for case in cases.values():
-        case.wait_for_handle()
+    matrix.until_started(cases)
 
     matrix.stopped("13 deadline", cases, lambda case: _time(_dag_run(case)["queued_at"]) + LIMIT)
 

@@ -154,7 +154,7 @@ def test_a_start_behind_a_stop_waits_for_a_run_of_its_own(browsers: Browsers) ->
 
 def test_a_run_that_is_not_admitted_yet_is_live_and_is_found_later(browsers: Browsers, monkeypatch: Any) -> None:
     monkeypatch.setattr("airflow_runctl.vendors.bctrl_browsers.START_WAIT", 0)
-    browsers.box.behave("bctrl", "shopper", queue_seconds=0.6)
+    browsers.box.behave("bctrl", "shopper", queue_seconds=3)
     run = browsers.start()
     assert run.ids == {"browser_id": run.run_id, "awaited": "1", "after": ""}
     status = browsers.status(run)

@@ -33,6 +33,8 @@ pytestmark = pytest.mark.usefixtures("brisk")
 NOTE = StopNote(StopReason.DEADLINE, "test", "too late")
 OWNER = Owner(TaskKey("d", "r", "t"), 1)
 ONCE = Patience(total=0.05)
+SILENCE = Patience(total=0.05, answer=1.0)
+"""For a vendor that never answers: what does answer may take longer than this on no machine."""
 
 LIVE, OVER = RunState.RUNNING, {"snaplogic": "Completed", "axiom": "Success"}
 
@@ -316,7 +318,7 @@ def test_bad_looks_are_put_up_with_until_the_stop_is_seen(case: Case) -> None:
 
 def test_vendor_that_falls_silent_after_the_stop_leaves_it_requested(case: Case) -> None:
     case.box.fault(case.run.vendor, "status", "hang")
-    result = case.stop(timeout=0.15, patience=Patience(total=0.05, answer=0.1))
+    result = case.stop(timeout=0.15, patience=SILENCE)
     assert result.outcome is StopOutcome.REQUESTED
     assert case.made["stop_requests"] == 1
 
@@ -324,7 +326,7 @@ def test_vendor_that_falls_silent_after_the_stop_leaves_it_requested(case: Case)
 def test_vendor_that_is_silent_altogether_is_an_error_in_time(case: Case) -> None:
     case.box.fault(case.run.vendor, "any", "hang")
     with pytest.raises(CannotStop, match=r"may be alive\. No answer came"):
-        case.stop(timeout=0.15, patience=Patience(total=0.05, answer=0.1))
+        case.stop(timeout=0.15, patience=SILENCE)
 
 
 def test_run_that_a_user_named_and_nobody_knows_is_not_found(case: Case) -> None:
