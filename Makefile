@@ -9,7 +9,12 @@ WORKERS := 4
 STAMP := $(VENV)/stamp-$(AIRFLOW)
 # What failed last is remembered for each environment: ARGS=--last-failed runs that alone.
 ARGS :=
+# AGAIN=1 runs system tests that failed once more, on their own: on two cores LocalExecutor and SQLite can get into
+# each other's way. The first failure stays in the output.
+AGAIN :=
 PYTEST := $(BIN)/python -m pytest --durations=15 --durations-min=1 -o cache_dir=$(VENV)/.pytest_cache $(ARGS)
+FAILED_ONCE_MORE = $(if $(AGAIN),|| { echo "System tests failed (see above). Once more:"; $(PYTEST) --last-failed \
+  --last-failed-no-failures none tests/system; })
 # A pyenv shim answers `command -v` for versions that are not active, so each candidate is run.
 PYTHON = $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell $(p) -c \
   'import sys, venv, ensurepip; print("$(p)" if sys.version_info >= (3, 11) else "")' 2>/dev/null)))
@@ -37,13 +42,13 @@ test-unit: $(STAMP)  ## unit tests against the sandbox
 	$(PYTEST) -n $(WORKERS) tests/unit
 
 test-system: $(STAMP)  ## system tests on a real Airflow; RUNCTL_TEST_DB=postgresql+psycopg2://... instead of SQLite
-	$(PYTEST) tests/system
+	$(PYTEST) tests/system $(FAILED_ONCE_MORE)
 
 test-each-row: $(STAMP)  ## one system test of each row of the kill matrix; RUNCTL_TEST_DB as above
 	$(PYTEST) -m each_row tests/system/test_kill_matrix.py
 
 test-each-version: $(STAMP)  ## the system tests of what every supported Airflow must keep; RUNCTL_TEST_DB as above
-	$(PYTEST) -m each_version tests/system
+	$(PYTEST) -m each_version tests/system $(FAILED_ONCE_MORE)
 
 test-airflow:  ## unit tests and test-each-version with another Airflow: VERSION=2.11, 3.1, 3.2 or 3.3
 	$(MAKE) AIRFLOW=$(VERSION) test-unit test-each-version

@@ -219,7 +219,6 @@ def test_a_pause_of_a_finished_run_is_no_error(tasks: Tasks, box: Sandbox) -> No
 
 
 def test_whoever_watches_a_run_goes_on_while_it_is_paused(tasks: Tasks, box: Sandbox, fake: FakeAirflow) -> None:
-    box.behave("vectorshift", "pl-hang", run_seconds=0.4)
     words: list[str] = []
     attempt = fake.run(tasks.pipeline(deferrable=True))
     [run] = box.runs()
@@ -240,6 +239,7 @@ def test_whoever_watches_a_run_goes_on_while_it_is_paused(tasks: Tasks, box: San
                 await asyncio.sleep(0.05)
             assert not watching.done()
             await asyncio.to_thread(tell, "resume", {"run_ids": [run["run_id"]]})
+            box.set_run(run["run_id"], "completed")
             return (await watching).payload
         finally:
             await close_session()
@@ -325,7 +325,7 @@ def left_paused(tasks: Tasks, box: Sandbox, on_retry: str) -> None:
 
 @needs_task_store
 def test_a_further_try_resumes_a_paused_run_if_told_so(tasks: Tasks, box: Sandbox) -> None:
-    box.behave("vectorshift", "pl-hang", run_seconds=0.5)
+    box.behave("vectorshift", "pl-hang", run_seconds=3)
     left_paused(tasks, box, "resume")
     attempt = tasks.fake.run(tasks.pipeline(on_retry="resume"), try_number=2)
     assert attempt.state == "success", attempt.said
