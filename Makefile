@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 demo: $(STAMP)  ## run the stories on a real Airflow and the sandbox; KEEP=1 leaves the UI up
 	$(BIN)/python -m demo $(if $(KEEP),--keep)
 
-test: lint test-unit test-system  ## everything CI runs
+test: lint test-unit test-system  ## all of it with the newest Airflow; half an hour and more
 
 test-unit: $(STAMP)  ## unit tests against the sandbox
 	$(PYTEST) -n $(WORKERS) tests/unit
