@@ -160,14 +160,14 @@ def test_nothing_is_left_when_the_harness_is_ended_while_airflow_boots(
     assert harness.stdout is not None
     folder, database = harness.stdout.readline().split()
     home = Path(folder)
-    eventually((home / "components" / "triggerer.log").exists, 60)
+    eventually((home / "components" / "triggerer.log").exists, 180)
     pids = [process.pid for process in psutil.Process(harness.pid).children(recursive=True)]
     assert len(pids) >= 4
 
     harness.send_signal(number)
 
-    assert harness.wait(30) != 0
-    eventually(lambda: not home.exists() and not any(map(lives, pids)), 30)
+    assert harness.wait(120) != 0
+    eventually(lambda: not home.exists() and not any(map(lives, pids)), 120)
     if airflow_database:
         with pytest.raises(OperationalError, match="does not exist"):
             create_engine(database).connect()
