@@ -24,11 +24,11 @@ from airflow_runctl.transport.retry import Patience  # noqa: E402
 from airflow_runctl.vendors.base import Flow  # noqa: E402
 
 if IS_AIRFLOW_2:
-    from tests.unit.airflow_fake_2 import FakeAirflow, in_place
+    from tests.fakes.airflow_2 import FakeAirflow, in_place
 else:
-    from tests.unit.airflow_fake import FakeAirflow, in_place  # type: ignore[assignment]
+    from tests.fakes.airflow_3 import FakeAirflow, in_place  # type: ignore[assignment]
 
-LONGEST = "test_package.py"
+LONGEST = "test_wheel.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

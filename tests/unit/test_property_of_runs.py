@@ -26,10 +26,10 @@ from airflow_runctl.compat import HAS_TASK_STORE, TRIGGERS_HEAR_OF_KILLS
 from airflow_runctl.runs import HANDLE_KEY
 from airflow_runctl.transport import aio, sync
 from airflow_runctl.transport.retry import Patience
-from tests.unit.airflow_fake import in_place
-from tests.unit.deployment_model import FINAL, Config, Deployment, Task
-from tests.unit.vendor_model import MODELS, NEVER, Run, Trouble, Vendor
-from tests.unit.virtual_time import Thread, new_world, sleep, virtual_time, world
+from tests.fakes.airflow_3 import in_place
+from tests.models.deployment import FINAL, Config, Deployment, Task
+from tests.models.vendors import MODELS, NEVER, Run, Trouble, Vendor
+from tests.models.virtual_time import Thread, new_world, sleep, virtual_time, world
 
 structlog = pytest.importorskip("structlog", reason="what is modelled are the processes of Airflow 3")
 

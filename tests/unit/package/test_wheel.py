@@ -1,0 +1,119 @@
+"""The wheel holds what it should, and works in an environment that was made from it and the constraints alone."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_runctl import __version__
+from airflow_runctl.compat import AIRFLOW
+from airflow_runctl.sandbox.client import Sandbox
+from tests.places import PACKAGE, ROOT
+
+CONSTRAINTS = ROOT / "constraints" / "airflow-{}.{}.txt".format(*AIRFLOW)
+NEWEST = max(
+    (ROOT / "constraints").glob("airflow-*.txt"), key=lambda path: [int(part) for part in re.findall(r"\d+", path.name)]
+)
+
+USE_IT = """
+import json, sys
+import airflow_runctl
+from airflow_runctl.control.stop import StopNote, stop
+from airflow_runctl.hooks.axiom import AxiomHook
+from airflow_runctl.hooks.snaplogic import SnapLogicHook
+from airflow_runctl.runs import ExternalRun, StopReason
+from airflow_runctl.vendors.snaplogic_trigger import TriggeredTask
+from datetime import datetime, timezone
+
+hook = SnapLogicHook()
+vendor = hook.access.vendor
+plan = vendor.trigger(TriggeredTask("projects/sales/hang", pipeline_name="hang"))
+started = hook.run(plan.start(hook.run(plan.prepare())))
+run = ExternalRun("snaplogic", hook.conn_id, started.run_id, None, datetime.now(timezone.utc), started.ids)
+result = hook.run(stop(vendor, run, StopNote(StopReason.BY_HAND, "test")))
+said = AxiomHook().test_connection()
+print(json.dumps([airflow_runctl.__file__, started.run_id, result.outcome, said]))
+"""
+
+
+def build(folder: Path) -> Path:
+    """Build the wheel and return it."""
+    done = run([sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)], folder)
+    (wheel,) = folder.glob("*.whl")
+    assert wheel.name in done
+    return wheel
+
+
+def run(command: list[str], folder: Path, **environment: str) -> str:
+    """Run ``command`` away from the source tree, and return what it printed."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" and "AIRFLOW" not in name}
+    done = subprocess.run(
+        command, cwd=folder, env={**kept, **environment}, capture_output=True, text=True, timeout=570, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def rows(printed: str) -> list[dict[str, Any]]:
+    """Return the JSON in what an Airflow command printed, warnings before it aside."""
+    match = re.search(r"^\[\{.*\}\]$", printed, re.MULTILINE)
+    assert match, printed
+    found: list[dict[str, Any]] = json.loads(match[0])
+    return found
+
+
+def test_wheel_holds_the_package_its_types_and_its_announcements(tmp_path: Path) -> None:
+    with zipfile.ZipFile(build(tmp_path)) as wheel:
+        names = set(wheel.namelist())
+        info = f"airflow_runctl-{__version__}.dist-info"
+        metadata = Parser().parsestr(wheel.read(f"{info}/METADATA").decode())
+        announced = wheel.read(f"{info}/entry_points.txt").decode()
+    assert {"airflow_runctl/py.typed", "airflow_runctl/sandbox/__main__.py", f"{info}/licenses/LICENSE"} <= names
+    assert {name.partition("/")[0] for name in names} == {"airflow_runctl", info}
+    sources = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py")}
+    assert sources <= names
+    assert (metadata["Name"], metadata["Version"]) == ("airflow-runctl", __version__)
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert "Framework :: Apache Airflow :: Provider" in metadata.get_all("Classifier", [])
+    needed = {re.split(r"[^\w.-]", line)[0] for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line}
+    assert {"apache-airflow", "requests", "aiohttp", "tenacity", "cryptography"} <= needed
+    assert "provider_info = airflow_runctl.provider_info:get_provider_info" in announced
+    assert "snaplogic = airflow_runctl.hooks.snaplogic:SnapLogicHook" in announced
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(CONSTRAINTS != NEWEST, reason="a whole environment is built for the newest Airflow only")
+def test_wheel_works_in_a_new_environment(tmp_path: Path, box: Sandbox) -> None:
+    """Made by pip from the constraints: a dependency that is not declared would be missing. One test, one install."""
+    wheel = build(tmp_path)
+    run([sys.executable, "-m", "venv", str(tmp_path / "venv")], tmp_path)
+    python, airflow = str(tmp_path / "venv/bin/python"), str(tmp_path / "venv/bin/airflow")
+    quiet = ["-qq", "--disable-pip-version-check"]
+    run([python, "-m", "pip", "install", *quiet, "-c", str(CONSTRAINTS), str(wheel)], tmp_path)
+    run([python, "-m", "pip", "check", "--disable-pip-version-check"], tmp_path)
+    environment = {"AIRFLOW_HOME": str(tmp_path / "home"), **box.connections}
+
+    providers = {
+        row["package_name"]: row
+        for row in rows(run([airflow, "providers", "list", "-o", "json"], tmp_path, **environment))
+    }
+    assert providers["airflow-runctl"]["version"] == __version__
+    hooks = rows(run([airflow, "providers", "hooks", "-o", "json"], tmp_path, **environment))
+    ours = {row["connection_type"]: row["class"] for row in hooks if row["package_name"] == "airflow-runctl"}
+    assert ours["snaplogic"] == "airflow_runctl.hooks.snaplogic.SnapLogicHook"
+    assert ours["axiom"] == "airflow_runctl.hooks.axiom.AxiomHook"
+
+    place, run_id, outcome, said = json.loads(
+        run([python, "-I", "-c", USE_IT], tmp_path, **environment).splitlines()[-1]
+    )
+    assert Path(place).is_relative_to(tmp_path / "venv")
+    assert outcome == "stopped"
+    assert said[0], said
+    assert [(made["run_id"], made["open"]) for made in box.runs()] == [(run_id, False)]

@@ -1,0 +1,36 @@
+"""What each vendor can do, as its code says.
+
+``python -m tests.unit.vendors.capabilities`` prints the README's table.
+"""
+
+from collections.abc import Mapping
+
+from tabulate import tabulate
+
+from airflow_runctl.vendors.axiom import Axiom
+from airflow_runctl.vendors.base import Operation, Vendor
+from airflow_runctl.vendors.bctrl_browsers import BctrlBrowsers
+from airflow_runctl.vendors.bctrl_workspaces import BctrlWorkspaces
+from airflow_runctl.vendors.snaplogic import SnapLogic
+from airflow_runctl.vendors.vectorshift import VectorShift
+
+VENDORS: Mapping[str, type[Vendor]] = {
+    "SnapLogic": SnapLogic,
+    "axiom.ai": Axiom,
+    "VectorShift": VectorShift,
+    "bctrl, api=workspaces": BctrlWorkspaces,
+    "bctrl, api=browsers": BctrlBrowsers,
+}
+
+
+def table() -> str:
+    """Return the table in Markdown."""
+    rows = [
+        [name, *("yes" if operation in vendor.operations else "" for operation in Operation)]
+        for name, vendor in VENDORS.items()
+    ]
+    return tabulate(rows, ["vendor", *(operation.value for operation in Operation)], tablefmt="github")
+
+
+if __name__ == "__main__":
+    print(table())
