@@ -258,14 +258,14 @@ PATHS = [
     ),
     KillPath(
         "a paused VectorShift run is resumed",
-        "vendors/vectorshift.py",
+        "vendors/vectorshift/vendor.py",
         "status.state in (RunState.SUSPENDED, RunState.UNKNOWN)",
         "status.state is RunState.SUSPENDED",
         ("operators/test_vectorshift.py", "resumes_a_paused"),
     ),
     KillPath(
         "a stopped browser is started again",
-        "vendors/bctrl_browsers.py",
+        "vendors/bctrl/browsers.py",
         "return self._start_plan(browser_id) if browser_id else None",
         "return None",
         ("operators/test_bctrl.py", "further_try"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from airflow_runctl.hooks.base import RunHook, Settings
-from airflow_runctl.vendors.axiom import Axiom
+from airflow_runctl.vendors.axiom.vendor import Axiom
 
 
 class AxiomHook(RunHook):

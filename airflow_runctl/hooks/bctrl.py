@@ -8,9 +8,9 @@ from typing import Any, Final, TypeVar
 from airflow_runctl.exceptions import ConnectionSetupError
 from airflow_runctl.hooks.base import RunHook, Settings
 from airflow_runctl.vendors.base import bearer
-from airflow_runctl.vendors.bctrl import Bctrl, without_credentials
-from airflow_runctl.vendors.bctrl_browsers import VERSION, BctrlBrowsers
-from airflow_runctl.vendors.bctrl_workspaces import BctrlWorkspaces
+from airflow_runctl.vendors.bctrl.api import Bctrl, without_credentials
+from airflow_runctl.vendors.bctrl.browsers import VERSION, BctrlBrowsers
+from airflow_runctl.vendors.bctrl.workspaces import BctrlWorkspaces
 
 BctrlT = TypeVar("BctrlT", bound=Bctrl)
 

@@ -9,8 +9,8 @@ from typing import Any, Final, cast
 from airflow_runctl.exceptions import ConnectionSetupError
 from airflow_runctl.hooks.base import RunHook, Settings
 from airflow_runctl.vendors.base import basic, bearer
-from airflow_runctl.vendors.snaplogic import SnapLogic
-from airflow_runctl.vendors.snaplogic_org import quota, switch_task
+from airflow_runctl.vendors.snaplogic.org import quota, switch_task
+from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 
 AUTH_MODES: Final = ("basic", "jwt")
 
@@ -76,7 +76,7 @@ class SnapLogicHook(RunHook):
 
         :param kind: ``daily`` or ``concurrent`` for one of them in detail; both by default.
         :param at: the time it is read for, now by default.
-        :returns: see :func:`~airflow_runctl.vendors.snaplogic_org.quota`.
+        :returns: see :func:`~airflow_runctl.vendors.snaplogic.org.quota`.
         """
         return self.run(quota(self._org(), kind, at))
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from airflow_runctl.hooks.base import RunHook, Settings
 from airflow_runctl.vendors.base import bearer
-from airflow_runctl.vendors.vectorshift import VectorShift
-from airflow_runctl.vendors.vectorshift_analytics import ListedRun
+from airflow_runctl.vendors.vectorshift.analytics import ListedRun
+from airflow_runctl.vendors.vectorshift.vendor import VectorShift
 
 
 class VectorShiftHook(RunHook):

@@ -9,7 +9,7 @@ from airflow_runctl.operators.base import StartRunOperator
 from airflow_runctl.operators.existing import StopRunOperator, revealed
 
 if TYPE_CHECKING:
-    from airflow_runctl.vendors.axiom import Axiom
+    from airflow_runctl.vendors.axiom.vendor import Axiom
     from airflow_runctl.vendors.base import StartPlan
 
 CONN_ID = "axiom_default"
@@ -99,7 +99,7 @@ class AxiomStopRunOperator(StopRunOperator):
 
     def named_run(self) -> tuple[str, Mapping[str, str]]:
         """Return the run that ``pid`` and ``pw``, or the viewer URL, name."""
-        from airflow_runctl.vendors.axiom import Viewer, parse_viewer_url
+        from airflow_runctl.vendors.axiom.viewer import Viewer, parse_viewer_url
 
         url = revealed(self.viewer_url)
         viewer = parse_viewer_url(url) if url else Viewer(str(self.pid), str(revealed(self.pw)))

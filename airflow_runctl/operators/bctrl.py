@@ -10,7 +10,7 @@ from airflow_runctl.operators.existing import SearchStopOperator
 
 if TYPE_CHECKING:
     from airflow_runctl.vendors.base import StartPlan
-    from airflow_runctl.vendors.bctrl import Bctrl
+    from airflow_runctl.vendors.bctrl.api import Bctrl
 
 CONN_ID = "bctrl_default"
 
@@ -117,7 +117,7 @@ class BctrlStartRuntimeOperator(StartRunOperator):
 
     def plan(self, vendor: Bctrl) -> StartPlan:
         """Return the start of the runtime."""
-        from airflow_runctl.vendors.bctrl import RuntimeStart
+        from airflow_runctl.vendors.bctrl.api import RuntimeStart
 
         return vendor.start_runtime(
             RuntimeStart(
@@ -176,7 +176,7 @@ class BctrlRunTaskOperator(StartRunOperator):
 
     def plan(self, vendor: Bctrl) -> StartPlan:
         """Return the start of the task."""
-        from airflow_runctl.vendors.bctrl import TaskStart
+        from airflow_runctl.vendors.bctrl.api import TaskStart
 
         if not self.agent or not self.input or not isinstance(self.input, str | list):
             raise ValueError(f"Task {self.task_id!r}: agent and input are needed; input is a text or a list of parts.")

@@ -12,7 +12,7 @@ from airflow_runctl.operators.existing import ChangeRunOperator, SearchStopOpera
 if TYPE_CHECKING:
     from airflow_runctl.control.stop_all import Target
     from airflow_runctl.vendors.base import StartPlan
-    from airflow_runctl.vendors.snaplogic import SnapLogic
+    from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 
 CONN_ID = "snaplogic_default"
 
@@ -76,7 +76,7 @@ class SnapLogicTriggerTaskOperator(StartRunOperator):
 
     def plan(self, vendor: SnapLogic) -> StartPlan:
         """Return the start of the task's run."""
-        from airflow_runctl.vendors.snaplogic_trigger import TriggeredTask
+        from airflow_runctl.vendors.snaplogic.trigger import TriggeredTask
 
         parameters = {name: str(value) for name, value in (self.parameters or {}).items()}
         return vendor.trigger(

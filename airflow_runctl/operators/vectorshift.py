@@ -12,7 +12,7 @@ from airflow_runctl.operators.existing import ChangeRunOperator, ExistingRunOper
 
 if TYPE_CHECKING:
     from airflow_runctl.vendors.base import StartPlan
-    from airflow_runctl.vendors.vectorshift import VectorShift
+    from airflow_runctl.vendors.vectorshift.vendor import VectorShift
 
 CONN_ID = "vectorshift_default"
 
@@ -59,7 +59,7 @@ class VectorShiftRunPipelineOperator(StartRunOperator):
 
     def plan(self, vendor: VectorShift) -> StartPlan:
         """Return the start of the pipeline's run, with the files read."""
-        from airflow_runctl.vendors.vectorshift_start import PipelineRun
+        from airflow_runctl.vendors.vectorshift.start import PipelineRun
 
         inputs, files = self._by_name("inputs", self.inputs), self._by_name("files", self.files)
         if twice := sorted(inputs.keys() & files.keys()):
@@ -79,7 +79,7 @@ class VectorShiftRunPipelineOperator(StartRunOperator):
 
     def _file(self, name: str, where: Any) -> dict[str, Any]:
         """Read a file; its folders on the worker are nobody's business at VectorShift."""
-        from airflow_runctl.vendors.vectorshift_start import file_input
+        from airflow_runctl.vendors.vectorshift.start import file_input
 
         file = Path(where)
         try:

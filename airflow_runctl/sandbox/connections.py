@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from airflow_runctl.sandbox.snaplogic_runs import LOGIN
+from airflow_runctl.sandbox.snaplogic.runs import LOGIN
 
 
 def connections(url: str, seed: str) -> dict[str, str]:

@@ -13,14 +13,14 @@ from typing import Final
 from aiohttp import web
 
 from airflow_runctl.sandbox import faults as trouble
-from airflow_runctl.sandbox.axiom import Axiom
-from airflow_runctl.sandbox.bctrl import Bctrl
+from airflow_runctl.sandbox.axiom.vendor import Axiom
+from airflow_runctl.sandbox.bctrl.vendor import Bctrl
 from airflow_runctl.sandbox.connections import connections
 from airflow_runctl.sandbox.control import PATH, AnyVendor, Control, Seen
 from airflow_runctl.sandbox.faults import Fault, Faults
 from airflow_runctl.sandbox.runs import now
-from airflow_runctl.sandbox.snaplogic import SnapLogic
-from airflow_runctl.sandbox.vectorshift import VectorShift
+from airflow_runctl.sandbox.snaplogic.vendor import SnapLogic
+from airflow_runctl.sandbox.vectorshift.vendor import VectorShift
 from airflow_runctl.sandbox.wire import Answer, Call, Refused, Route, as_json
 
 VENDORS: Final[tuple[type[AnyVendor], ...]] = (SnapLogic, Axiom, VectorShift, Bctrl)

@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 from airflow_runctl.sandbox.changes import changed
 from airflow_runctl.sandbox.runs import Run, Step
@@ -70,6 +70,13 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 RunT = TypeVar("RunT", bound=Run)
 
 
+class Part(Protocol):
+    """A part of a vendor that keeps something of its own."""
+
+    def reset(self) -> None:
+        """Forget it."""
+
+
 class Vendor(ABC, Generic[BehaviourT, SettingsT, RunT]):
     """One vendor. ``mount`` is the path under which its documented endpoints stand."""
 
@@ -78,6 +85,8 @@ class Vendor(ABC, Generic[BehaviourT, SettingsT, RunT]):
     default: BehaviourT
     default_settings: SettingsT
     routes: tuple[Route, ...]
+    parts: tuple[Part, ...] = ()
+    """What forgets together with the vendor."""
 
     def __init__(self, seed: str) -> None:
         self.seed = seed
@@ -92,6 +101,8 @@ class Vendor(ABC, Generic[BehaviourT, SettingsT, RunT]):
         self.behaviours = self.catalogue()
         self.settings = self.default_settings
         self.meter = Meter()
+        for part in self.parts:
+            part.reset()
 
     @abstractmethod
     def catalogue(self) -> dict[str, BehaviourT]:

@@ -343,7 +343,7 @@ def new_world() -> Iterator[World]:
 @contextmanager
 def virtual_time(*packages: ModuleType) -> Iterator[None]:
     """Let all modules of ``packages``, asyncio's new loops and tenacity live on virtual time."""
-    names = [found.name for one in packages for found in pkgutil.iter_modules(one.__path__, one.__name__ + ".")]
+    names = [found.name for one in packages for found in pkgutil.walk_packages(one.__path__, one.__name__ + ".")]
     with pytest.MonkeyPatch.context() as patch:
         for module in (tenacity, *map(importlib.import_module, names)):
             if getattr(module, "time", None) is real_time:

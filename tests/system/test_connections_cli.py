@@ -25,7 +25,7 @@ def use_connections():
         import requests
         from airflow_runctl.exceptions import StartRefused
         from airflow_runctl.hooks.base import hook_class
-        from airflow_runctl.vendors.snaplogic_trigger import TriggeredTask
+        from airflow_runctl.vendors.snaplogic.trigger import TriggeredTask
 
         for way, conn_ids in params["ways"].items():
             requests.get(f"{params['sandbox']}/bctrl/{way}", timeout=30)

@@ -168,10 +168,11 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often: a test need not wait as long as a person's money can."""
     from airflow_runctl.control import stop, stop_all
     from airflow_runctl.transport import retry
-    from airflow_runctl.vendors import axiom, snaplogic_trigger
+    from airflow_runctl.vendors.axiom import vendor as axiom
+    from airflow_runctl.vendors.snaplogic import trigger
 
-    monkeypatch.setattr(snaplogic_trigger, "ANSWER_WAIT", 0.02)
-    monkeypatch.setattr(snaplogic_trigger, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(trigger, "ANSWER_WAIT", 0.02)
+    monkeypatch.setattr(trigger, "LOOK_EVERY", 0.05)
     monkeypatch.setattr(axiom, "LOOK_EVERY", 0.1)
     monkeypatch.setattr(stop, "LOOK_EVERY", 0.05)
     monkeypatch.setattr(stop_all, "LOOK_AGAIN", 0.1)

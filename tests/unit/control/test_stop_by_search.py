@@ -14,9 +14,9 @@ from airflow_runctl.hooks.base import Access, hook_class
 from airflow_runctl.operators.bctrl import BctrlRunTaskOperator, BctrlStopRuntimeOperator
 from airflow_runctl.operators.snaplogic import SnapLogicStopTaskOperator
 from airflow_runctl.sandbox.client import Sandbox
-from airflow_runctl.vendors.bctrl_browsers import BctrlBrowsers
-from airflow_runctl.vendors.bctrl_workspaces import BctrlWorkspaces
-from airflow_runctl.vendors.snaplogic import SnapLogic
+from airflow_runctl.vendors.bctrl.browsers import BctrlBrowsers
+from airflow_runctl.vendors.bctrl.workspaces import BctrlWorkspaces
+from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 from tests.fakes.airflow_3 import Attempt, FakeAirflow
 from tests.unit.conftest import Client, Connections
 from tests.unit.driven import ONCE

@@ -25,9 +25,9 @@ from airflow_runctl.runs import (
 )
 from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.transport.retry import Patience
-from airflow_runctl.vendors.axiom import Axiom
-from airflow_runctl.vendors.snaplogic import SnapLogic
-from airflow_runctl.vendors.snaplogic_trigger import TriggeredTask
+from airflow_runctl.vendors.axiom.vendor import Axiom
+from airflow_runctl.vendors.snaplogic.trigger import TriggeredTask
+from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 from tests.unit.conftest import Client, Connections
 
 pytestmark = pytest.mark.usefixtures("brisk")

@@ -265,8 +265,8 @@ def test_vendor_under_a_wrong_path_is_an_error_not_a_success(
 
 
 def test_prefix_of_a_gateway_is_kept_for_triggers_too(client: Client, gateway: Sandbox) -> None:
-    from airflow_runctl.vendors.snaplogic import SnapLogic
-    from airflow_runctl.vendors.snaplogic_trigger import TriggeredTask
+    from airflow_runctl.vendors.snaplogic.trigger import TriggeredTask
+    from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 
     access = Connections(gateway).access("snaplogic_default")
     assert isinstance(access.vendor, SnapLogic)

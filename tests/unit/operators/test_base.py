@@ -922,9 +922,10 @@ def test_handle_in_the_store_opens_with_the_old_credential_in_seal_key(tasks: Ta
 
 @pytest.fixture
 def few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_runctl.vendors import axiom, snaplogic_trigger
+    from airflow_runctl.vendors.axiom import vendor as axiom
+    from airflow_runctl.vendors.snaplogic import trigger
 
-    monkeypatch.setattr(snaplogic_trigger, "LOST_CALL_LOOKS", 2)
+    monkeypatch.setattr(trigger, "LOST_CALL_LOOKS", 2)
     monkeypatch.setattr(axiom, "LOST_CALL_LOOKS", 1)
 
 

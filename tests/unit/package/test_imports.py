@@ -32,7 +32,7 @@ print(json.dumps(new))
 
 def modules(*folders: str) -> list[str]:
     """Return the dotted names of the modules in these folders of the package."""
-    paths = [path for folder in folders for path in sorted((PACKAGE / folder).glob("*.py"))]
+    paths = [path for folder in folders for path in sorted((PACKAGE / folder).rglob("*.py"))]
     return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths if path.stem != "__init__"]
 
 

@@ -29,7 +29,7 @@ from airflow_runctl.control.stop import StopNote, stop
 from airflow_runctl.hooks.axiom import AxiomHook
 from airflow_runctl.hooks.snaplogic import SnapLogicHook
 from airflow_runctl.runs import ExternalRun, StopReason
-from airflow_runctl.vendors.snaplogic_trigger import TriggeredTask
+from airflow_runctl.vendors.snaplogic.trigger import TriggeredTask
 from datetime import datetime, timezone
 
 hook = SnapLogicHook()

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from tabulate import tabulate
 
-from airflow_runctl.vendors.axiom import Axiom
+from airflow_runctl.vendors.axiom.vendor import Axiom
 from airflow_runctl.vendors.base import Operation, Vendor
-from airflow_runctl.vendors.bctrl_browsers import BctrlBrowsers
-from airflow_runctl.vendors.bctrl_workspaces import BctrlWorkspaces
-from airflow_runctl.vendors.snaplogic import SnapLogic
-from airflow_runctl.vendors.vectorshift import VectorShift
+from airflow_runctl.vendors.bctrl.browsers import BctrlBrowsers
+from airflow_runctl.vendors.bctrl.workspaces import BctrlWorkspaces
+from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
+from airflow_runctl.vendors.vectorshift.vendor import VectorShift
 
 VENDORS: Mapping[str, type[Vendor]] = {
     "SnapLogic": SnapLogic,

@@ -23,9 +23,10 @@ from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.retry import Patience
-from airflow_runctl.vendors import axiom as module
 from airflow_runctl.vendors import base as vendors
-from airflow_runctl.vendors.axiom import STATES, Axiom, Viewer, parse_viewer_url
+from airflow_runctl.vendors.axiom import vendor as module
+from airflow_runctl.vendors.axiom.vendor import STATES, Axiom
+from airflow_runctl.vendors.axiom.viewer import Viewer, parse_viewer_url
 from airflow_runctl.vendors.base import Flow, Started
 from tests.unit.conftest import Client, Connections
 

@@ -9,9 +9,9 @@ import pytest
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import ExternalRun, RunState
 from airflow_runctl.vendors.base import Operation
-from airflow_runctl.vendors.bctrl import RuntimeStart
-from airflow_runctl.vendors.snaplogic_trigger import TriggeredTask
-from airflow_runctl.vendors.vectorshift_start import PipelineRun
+from airflow_runctl.vendors.bctrl.api import RuntimeStart
+from airflow_runctl.vendors.snaplogic.trigger import TriggeredTask
+from airflow_runctl.vendors.vectorshift.start import PipelineRun
 from tests.places import ROOT
 from tests.unit.vendors.capabilities import VENDORS, table
 

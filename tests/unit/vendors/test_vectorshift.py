@@ -25,11 +25,11 @@ from airflow_runctl.exceptions import (
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus, StopOutcome
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.vendors import base as vendors_base
-from airflow_runctl.vendors import vectorshift as module
-from airflow_runctl.vendors import vectorshift_analytics, vectorshift_answers, vectorshift_start
 from airflow_runctl.vendors.base import HttpResponse
-from airflow_runctl.vendors.vectorshift import VectorShift
-from airflow_runctl.vendors.vectorshift_start import PipelineRun, file_input
+from airflow_runctl.vendors.vectorshift import analytics, answers, start
+from airflow_runctl.vendors.vectorshift import api as module
+from airflow_runctl.vendors.vectorshift.start import PipelineRun, file_input
+from airflow_runctl.vendors.vectorshift.vendor import VectorShift
 from tests.unit.conftest import Client, Connections
 from tests.unit.driven import ONCE, Driven
 
@@ -52,7 +52,7 @@ class Shift(Driven):
 def shift(
     box: Sandbox, connections: Connections, client: Client, brisk: None, monkeypatch: pytest.MonkeyPatch
 ) -> Shift:
-    monkeypatch.setattr(vectorshift_start, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(start, "LOOK_EVERY", 0.05)
     monkeypatch.setattr(module, "RESULT_PAUSES", (0.1,) * 5)
     return Shift(box, connections.access("vectorshift_default"), client)
 
@@ -181,7 +181,7 @@ def test_a_start_that_cannot_be_found_is_uncertain_and_names_its_trace(shift: Sh
     assert f"trace id {search['trace_id']}; the analytics show no run with it" in said
     assert "A run may be alive: it was not started again" in said
     assert error.value.candidates == ()
-    assert len(shift.sent("list")) == vectorshift_start.LOST_CALL_LOOKS
+    assert len(shift.sent("list")) == start.LOST_CALL_LOOKS
 
 
 def test_a_start_answered_failed_without_an_id_is_no_success(shift: Shift) -> None:
@@ -487,7 +487,7 @@ def test_a_resume_without_an_answer_is_not_sent_again(shift: Shift) -> None:
 
 def test_all_pages_of_a_pipelines_runs_are_listed_once_each(shift: Shift, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAGE", 2)
-    monkeypatch.setattr(vectorshift_analytics, "PAGE", 2)
+    monkeypatch.setattr(analytics, "PAGE", 2)
     runs = [shift.start() for _ in range(5)]
     shift.start("pl-summary")
     shift.box.set_run(runs[0].run_id, "failed", "no model")
@@ -541,7 +541,7 @@ def test_the_connection_test_says_how_many_pipelines_the_key_sees(shift: Shift) 
     ],
 )
 def test_the_text_of_an_error_is_looked_for_where_the_sdk_looks(body: Any, text: str) -> None:
-    assert vectorshift_answers.said_in(HttpResponse(500, {}, json.dumps(body).encode())) == text
+    assert answers.said_in(HttpResponse(500, {}, json.dumps(body).encode())) == text
 
 
 @pytest.mark.parametrize(
@@ -574,6 +574,6 @@ def test_a_401_has_a_body_of_its_own(shift: Shift, connections: Connections) -> 
 
 
 def test_no_representation_shows_the_key(shift: Shift) -> None:
-    request = shift.vendor._request("GET", "pipelines")
+    request = shift.vendor.request("GET", "pipelines")
     for value in (shift.vendor, shift.access, request, shift.start()):
         assert shift.box.seed not in repr(value)

@@ -18,9 +18,9 @@ from airflow_runctl.exceptions import (
 )
 from airflow_runctl.runs import ExternalRun, RunState, StopOutcome
 from airflow_runctl.sandbox.client import Sandbox
-from airflow_runctl.vendors import bctrl as module
-from airflow_runctl.vendors.bctrl import RuntimeStart
-from airflow_runctl.vendors.bctrl_browsers import BctrlBrowsers
+from airflow_runctl.vendors.bctrl import api as module
+from airflow_runctl.vendors.bctrl.api import RuntimeStart
+from airflow_runctl.vendors.bctrl.browsers import BctrlBrowsers
 from tests.servers.odd_server import OddServer
 from tests.unit.conftest import Client, Connections
 from tests.unit.driven import ONCE, Driven
@@ -153,7 +153,7 @@ def test_a_start_behind_a_stop_waits_for_a_run_of_its_own(browsers: Browsers) ->
 
 
 def test_a_run_that_is_not_admitted_yet_is_live_and_is_found_later(browsers: Browsers, monkeypatch: Any) -> None:
-    monkeypatch.setattr("airflow_runctl.vendors.bctrl_browsers.START_WAIT", 0)
+    monkeypatch.setattr("airflow_runctl.vendors.bctrl.browsers.START_WAIT", 0)
     browsers.box.behave("bctrl", "shopper", queue_seconds=3)
     run = browsers.start()
     assert run.ids == {"browser_id": run.run_id, "awaited": "1", "after": ""}

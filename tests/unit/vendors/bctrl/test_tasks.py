@@ -8,9 +8,9 @@ import pytest
 from airflow_runctl.exceptions import BadAnswer, RunctlError, StartRefused, StartUncertain
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus, StopOutcome
 from airflow_runctl.sandbox.client import Sandbox
-from airflow_runctl.vendors import bctrl as module
-from airflow_runctl.vendors.bctrl import TaskStart
-from airflow_runctl.vendors.bctrl_browsers import BctrlBrowsers
+from airflow_runctl.vendors.bctrl import api as module
+from airflow_runctl.vendors.bctrl.api import TaskStart
+from airflow_runctl.vendors.bctrl.browsers import BctrlBrowsers
 from tests.unit.conftest import Client, Connections
 from tests.unit.driven import Driven
 

@@ -24,10 +24,10 @@ from airflow_runctl.exceptions import (
 from airflow_runctl.runs import ExternalRun, RunState, StopOutcome
 from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.vendors import base as vendors_base
-from airflow_runctl.vendors import bctrl as module
 from airflow_runctl.vendors.base import HttpResponse
-from airflow_runctl.vendors.bctrl import Failure, RuntimeStart, TaskStart, without_credentials
-from airflow_runctl.vendors.bctrl_workspaces import BctrlWorkspaces
+from airflow_runctl.vendors.bctrl import api as module
+from airflow_runctl.vendors.bctrl.api import Failure, RuntimeStart, TaskStart, without_credentials
+from airflow_runctl.vendors.bctrl.workspaces import BctrlWorkspaces
 from tests.unit.conftest import Client, Connections
 from tests.unit.driven import Driven
 

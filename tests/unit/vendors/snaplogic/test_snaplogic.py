@@ -27,12 +27,12 @@ from airflow_runctl.runs import RunState, RunStatus
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors import base as vendors
-from airflow_runctl.vendors import snaplogic as snaplogic_module
-from airflow_runctl.vendors import snaplogic_trigger as module
 from airflow_runctl.vendors.base import Effect, Flow, HttpRequest, Open, Pause, Started, StartPlan
-from airflow_runctl.vendors.snaplogic import SnapLogic
-from airflow_runctl.vendors.snaplogic_answers import STATES
-from airflow_runctl.vendors.snaplogic_trigger import Trigger, TriggeredTask
+from airflow_runctl.vendors.snaplogic import api
+from airflow_runctl.vendors.snaplogic import trigger as module
+from airflow_runctl.vendors.snaplogic.answers import STATES
+from airflow_runctl.vendors.snaplogic.trigger import Trigger, TriggeredTask
+from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 from tests.servers.odd_server import OddServer, say
 from tests.unit.conftest import Client, Connections
 
@@ -662,7 +662,7 @@ def test_empty_answer_is_a_bad_answer(client: Client, snaplogic: Access, box: Sa
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snaplogic_module, "PAGE", 3)
+    monkeypatch.setattr(api, "PAGE", 3)
 
 
 @pytest.mark.usefixtures("small_pages")

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_runctl.exceptions import BadAnswer, VendorError
 from airflow_runctl.vendors.base import Effect, Flow, text_of
-
-if TYPE_CHECKING:
-    from airflow_runctl.vendors.snaplogic import SnapLogic
+from airflow_runctl.vendors.snaplogic.api import SnapLogicApi
 
 
-def quota(org: SnapLogic, kind: str | None = None, at: datetime | None = None) -> Flow[Mapping[str, Any]]:
+def quota(org: SnapLogicApi, kind: str | None = None, at: datetime | None = None) -> Flow[Mapping[str, Any]]:
     """Read the quota of triggered runs; the account has to be an org admin's.
 
     :param kind: ``daily`` or ``concurrent`` for one of them in detail; both by default.
@@ -33,7 +31,7 @@ def quota(org: SnapLogic, kind: str | None = None, at: datetime | None = None) -
     return reading
 
 
-def switch_task(org: SnapLogic, task_path: str, *, on: bool) -> Flow[None]:
+def switch_task(org: SnapLogicApi, task_path: str, *, on: bool) -> Flow[None]:
     """Enable or disable a task. Disabling an Ultra Task ends its instances for good.
 
     The answer is not in the usual envelope, and a 200 can list the task as failed.

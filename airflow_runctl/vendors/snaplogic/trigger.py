@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from airflow_runctl.exceptions import (
@@ -31,10 +31,8 @@ from airflow_runctl.vendors.base import (
     parse_time,
     path,
 )
-from airflow_runctl.vendors.snaplogic_answers import LIVE_STATES, OVER_STATES, entry_id, reason_of, started
-
-if TYPE_CHECKING:
-    from airflow_runctl.vendors.snaplogic import SnapLogic
+from airflow_runctl.vendors.snaplogic.answers import LIVE_STATES, OVER_STATES, entry_id, reason_of, started
+from airflow_runctl.vendors.snaplogic.api import SnapLogicApi
 
 START_REFUSED: Final = frozenset({400, 401, 403, 404, 405, 409, 429})
 """Answers of a Triggered Task's URL that surely mean that no run was made."""
@@ -91,10 +89,10 @@ class TriggeredTask:
 class Trigger:
     """The flows that start a run.
 
-    :param api: SnapLogic, for requests and lists.
+    :param api: SnapLogicApi, for requests and lists.
     """
 
-    api: SnapLogic = field(repr=False)
+    api: SnapLogicApi = field(repr=False)
 
     def plan(self, task: TriggeredTask) -> StartPlan:
         """Plan a new run of a Triggered Task.

@@ -1,9 +1,9 @@
 """bctrl: what its two contracts have in common, the requests, the errors, the words of a start.
 
 bctrl reshaped its API several times at one address. Two of its shapes are spoken here, chosen by the
-connection's extra ``api``: ``workspaces`` (``bctrl_workspaces.py``: a runtime by workspace and alias, as in
-https://platform.bctrl.ai/api/api-reference/workspaces/runtimes-stop) and ``browsers`` (``bctrl_browsers.py``
-and ``bctrl_tasks.py``: contract 2026-10-03, known from the vendor's Python client 0.3.0).
+connection's extra ``api``: ``workspaces`` (``workspaces.py``: a runtime by workspace and alias, as in
+https://platform.bctrl.ai/api/api-reference/workspaces/runtimes-stop) and ``browsers`` (``browsers.py``
+and ``tasks.py``: contract 2026-10-03, known from the vendor's Python client 0.3.0).
 
 An answer may hold addresses by which anybody can drive a browser. No message here quotes an answer that is
 not an error, and nothing that is handed out keeps them.

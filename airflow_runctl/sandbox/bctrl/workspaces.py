@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from airflow_runctl.sandbox.bctrl_runs import BctrlRun, body_of, stamp
+from airflow_runctl.sandbox.bctrl.account import Account
+from airflow_runctl.sandbox.bctrl.runs import BctrlRun, body_of, stamp
 from airflow_runctl.sandbox.runs import Step
 from airflow_runctl.sandbox.wire import Answer, Call, Refused, Route, as_json
-
-if TYPE_CHECKING:
-    from airflow_runctl.sandbox.bctrl import Bctrl
 
 WORKSPACE_ID: Final = "77aa0c1e-5b7d-4f5e-9d43-2f6c1b8a9e10"
 TERMINAL: Final = frozenset({"stopped", "failed"})
@@ -39,8 +37,8 @@ class RuntimeRun(BctrlRun):
 class Workspaces:
     """The runtimes of one workspace."""
 
-    def __init__(self, vendor: Bctrl) -> None:
-        self._vendor = vendor
+    def __init__(self, account: Account) -> None:
+        self._account = account
         runtimes = "v1/workspaces/{id}/runtimes"
         self.routes = (
             Route("GET", "v1/workspaces", "workspaces", self.list_workspaces),
@@ -51,19 +49,19 @@ class Workspaces:
         )
 
     def _check(self, call: Call) -> None:
-        if self._vendor.settings.workspaces_retired:
+        if self._account.settings.workspaces_retired:
             raise Refused(404, "Not found")
         if call.args.get("id", WORKSPACE_ID) != WORKSPACE_ID:
             raise Refused(404, "No such workspace")
 
     def _newest(self) -> dict[str, RuntimeRun]:
         """Return the runtime that each alias means now: the one created last."""
-        return {run.alias: run for run in self._vendor.runs.values() if isinstance(run, RuntimeRun)}
+        return {run.alias: run for run in self._account.runs.values() if isinstance(run, RuntimeRun)}
 
     def _runtime(self, call: Call) -> RuntimeRun:
         self._check(call)
         run = self._newest().get(call.args["alias"])
-        if run is None or (not run.open and self._vendor.behaviour_of(run).gone_after_end):
+        if run is None or (not run.open and self._account.behaviour_of(run).gone_after_end):
             raise Refused(404, "No such runtime", "runtime.not_found")
         return run
 
@@ -99,7 +97,7 @@ class Workspaces:
         self, workspace: str, alias: str, driver: str, launch: dict[str, Any], body: dict[str, Any]
     ) -> RuntimeRun:
         run = RuntimeRun(
-            vendor=self._vendor.name,
+            vendor=self._account.name,
             run_id=str(uuid.uuid4()),
             name=alias,
             key=alias,
@@ -111,9 +109,9 @@ class Workspaces:
             launch_mode=launch["mode"],
             profile=launch.get("profileId"),
         )
-        behaviour = self._vendor.behaviour_of(run)
+        behaviour = self._account.behaviour_of(run)
         run.follow(Step(0, "active"), Step(behaviour.run_seconds, behaviour.end or "stopped", behaviour.message))
-        self._vendor.add(run)
+        self._account.add(run)
         return run
 
     async def list_runtimes(self, call: Call) -> Answer:
@@ -133,7 +131,7 @@ class Workspaces:
         body_of(call)
         run.asked_to_stop()
         if run.open:
-            run.follow_stop(Step(self._vendor.behaviour_of(run).stop_seconds, "stopped"))
+            run.follow_stop(Step(self._account.behaviour_of(run).stop_seconds, "stopped"))
         return as_json(self._shown(run))
 
     @staticmethod

@@ -5,14 +5,12 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from airflow_runctl.sandbox.bctrl_runs import MAX_WAIT, SPACE, BctrlRun, body_of, page, stamp, wait_seconds
+from airflow_runctl.sandbox.bctrl.account import Account
+from airflow_runctl.sandbox.bctrl.runs import MAX_WAIT, SPACE, BctrlRun, body_of, page, stamp, wait_seconds
 from airflow_runctl.sandbox.runs import Step, now
 from airflow_runctl.sandbox.wire import Answer, Call, Refused, Route, as_json
-
-if TYPE_CHECKING:
-    from airflow_runctl.sandbox.bctrl import Bctrl
 
 TERMINAL: Final = frozenset({"ended", "failed", "stopped"})
 CONNECTION_SECONDS: Final = 3600
@@ -47,9 +45,9 @@ class Browser:
 class Browsers:
     """The browsers of one account. One of them, ``shop``, is there from the beginning, idle."""
 
-    def __init__(self, vendor: Bctrl) -> None:
-        self._vendor = vendor
-        once = vendor.replays.once
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        once = account.replays.once
         self.routes = (
             Route("POST", "v1/browsers", "start", once(self.create)),
             Route("GET", "v1/browsers", "list", self.list_browsers),
@@ -98,10 +96,10 @@ class Browsers:
         return as_json(self._shown(browser))
 
     async def _begin(self, browser: Browser, body: dict[str, Any], call: Call, wait: int) -> None:
-        behaviour = self._vendor.behaviours.get(browser.name, self._vendor.default)
+        behaviour = self._account.behaviours.get(browser.name, self._account.default)
         queue = behaviour.queue_seconds
         run = BrowserRun(
-            vendor=self._vendor.name,
+            vendor=self._account.name,
             run_id=f"run-{secrets.token_hex(8)}",
             name=browser.name,
             key=browser.name,
@@ -116,7 +114,7 @@ class Browsers:
             Step(behaviour.run_seconds, behaviour.end or "ended", behaviour.message),
         )
         browser.run = run
-        self._vendor.add(run)
+        self._account.add(run)
         call.effective.set()
         if wait:
             await run.until(lambda: run.state != "starting", wait)
@@ -137,7 +135,7 @@ class Browsers:
             raise Refused(409, "the browser is already stopping", "browser.stop_pending")
         browser.saved_state = "none" if body.get("discardState") else "saved"
         run.end_reason = "stopped on request"
-        run.follow_stop(Step(0, "stopping"), Step(self._vendor.behaviour_of(run).stop_seconds, "ended"))
+        run.follow_stop(Step(0, "stopping"), Step(self._account.behaviour_of(run).stop_seconds, "ended"))
         call.effective.set()
         if wait:
             await run.over(wait)
@@ -150,7 +148,7 @@ class Browsers:
         return as_json(self._shown(browser))
 
     async def get_run(self, call: Call) -> Answer:
-        run = self._vendor.runs.get(call.args["id"])
+        run = self._account.runs.get(call.args["id"])
         if not isinstance(run, BrowserRun) or run.admitted_at > now():
             raise Refused(404, "No such run", "run.not_found")  # [inferred]
         await self._settled(run, wait_seconds(call))
@@ -174,7 +172,7 @@ class Browsers:
 
     def _runs(self) -> list[BrowserRun]:
         moment = now()
-        return [r for r in self._vendor.runs.values() if isinstance(r, BrowserRun) and r.admitted_at <= moment]
+        return [r for r in self._account.runs.values() if isinstance(r, BrowserRun) and r.admitted_at <= moment]
 
     def _page_of_runs(self, call: Call, runs: list[BrowserRun]) -> Answer:
         """[code] Filters: ``status`` (may be repeated), ``resourceId``, ``spaceId``, ``from``, ``to``."""
@@ -226,7 +224,7 @@ class Browsers:
 
     def _connections(self, run: BrowserRun) -> dict[str, Any]:
         """[code] Whoever has these can drive the browser: they hold the seed, as every secret here does."""
-        secret = f"bctrl-connect-{self._vendor.seed}-{run.run_id}"
+        secret = f"bctrl-connect-{self._account.seed}-{run.run_id}"
         return {
             "cdpUrl": f"wss://connect.bctrl.example/cdp?token={secret}",
             "webdriverUrl": f"https://connect.bctrl.example/wd/{secret}",

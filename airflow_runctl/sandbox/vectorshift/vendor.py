@@ -10,79 +10,22 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Final, Literal
+from datetime import timedelta
+from typing import Any, ClassVar
 
 from airflow_runctl.sandbox.forms import fields
-from airflow_runctl.sandbox.runs import Run, Step, now
-from airflow_runctl.sandbox.vendor import Behaviour, Settings, Vendor
+from airflow_runctl.sandbox.runs import Step, now
+from airflow_runctl.sandbox.vectorshift.analytics import event, matches
+from airflow_runctl.sandbox.vectorshift.runs import (
+    PAUSED,
+    TERMINAL,
+    WORDS,
+    VectorShiftBehaviour,
+    VectorShiftRun,
+    VectorShiftSettings,
+)
+from airflow_runctl.sandbox.vendor import Vendor
 from airflow_runctl.sandbox.wire import CUT, Answer, Call, Refused, Route, as_json
-
-# [unknown] No source has a word for a paused run.
-PAUSED: Final = "paused"
-
-TERMINAL: Final = frozenset({"completed", "succeeded", "failed", "cancelled"})
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    live: str
-    done: str
-    terminated: str
-
-
-# Two official pages contradict each other. The SDK's set has no word for a terminated run, so it has to be
-# `failed` there [inferred]; the background guide shows `cancelled` [doc].
-WORDS: Final = {
-    "sdk": Words(live="in_progress", done="completed", terminated="failed"),
-    "guide": Words(live="running", done="succeeded", terminated="cancelled"),
-}
-
-# [code] The words of the analytics, in the upper case in which they travel. [unknown] What a terminated or a
-# paused run is called there: a failure, and still in progress.
-EVENT_WORDS: Final = {
-    "completed": "SUCCESS",
-    "succeeded": "SUCCESS",
-    "failed": "FAILURE",
-    "cancelled": "FAILURE",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VectorShiftBehaviour(Behaviour):
-    """How the runs of one pipeline behave.
-
-    :param end: empty is success, in the word of the set in use.
-    :param stop_seconds: none by default, as the guide describes a terminate as immediate.
-    :param words: which of the two contradicting sets of status words.
-    :param result_lag_seconds: ``completed`` is there this long before ``result``.
-    :param failing_calls: operations (``start``, ``stop``, ``pause``, ``resume``) that answer 200 with status
-        failed and do nothing, as their schema allows.
-    :param pipeline: the pipeline's name; its id by default.
-    """
-
-    stop_seconds: float | None = 0.0
-    words: Literal["sdk", "guide"] = "sdk"
-    result_lag_seconds: float = 0.0
-    failing_calls: list[Literal["start", "stop", "pause", "resume"]] | None = None
-    pipeline: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VectorShiftSettings(Settings):
-    """:param rate_limit_per_minute: the only published figure, of the older API."""
-
-    rate_limit_per_minute: int | None = 250
-
-
-@dataclass(eq=False, slots=True, kw_only=True)
-class VectorShiftRun(Run):
-    trace_id: str
-    paused_plan: tuple[Step, ...] = ()
-
-    def details(self) -> dict[str, Any]:
-        return {"pipeline_id": self.key, "trace_id": self.trace_id}
 
 
 class VectorShift(Vendor[VectorShiftBehaviour, VectorShiftSettings, VectorShiftRun]):
@@ -304,7 +247,7 @@ class VectorShift(Vendor[VectorShiftBehaviour, VectorShiftSettings, VectorShiftR
         needs: columns ObjectId and TraceId, the status, the time, the page.
         """
         body = call.json_object()
-        found = [run for run in self.runs.values() if _matches(run, body)]
+        found = [run for run in self.runs.values() if matches(run, body)]
         found.sort(key=lambda run: run.created_at, reverse=True)
         page = body.get("pagination_config", {})
         size, offset = page.get("results_per_page", 50), page.get("offset", 0)
@@ -312,7 +255,7 @@ class VectorShift(Vendor[VectorShiftBehaviour, VectorShiftSettings, VectorShiftR
             raise Refused(400, "pagination_config is not valid")
         return as_json(
             {
-                "events": [_event(run) for run in found[offset : offset + size]],
+                "events": [event(run) for run in found[offset : offset + size]],
                 "pagination_meta": {
                     "results_per_page": size,
                     "page_number": offset // size + 1,
@@ -341,44 +284,3 @@ class VectorShift(Vendor[VectorShiftBehaviour, VectorShiftSettings, VectorShiftR
 
 def _object(pipeline: str, behaviour: VectorShiftBehaviour) -> dict[str, Any]:
     return {"_id": pipeline, "name": behaviour.pipeline or pipeline}
-
-
-def _event_word(run: VectorShiftRun) -> str:
-    return EVENT_WORDS.get(run.state, "IN_PROGRESS")
-
-
-def _matches(run: VectorShiftRun, body: dict[str, Any]) -> bool:
-    columns = {"ObjectId": run.key, "TraceId": run.trace_id}
-    for row in body.get("filters", []):
-        if columns.get(row.get("column_name")) != row.get("value", {}).get("string_value"):
-            return False
-    for row in body.get("table_filters", []):
-        wanted = row.get("basic_op", {})
-        value = str(wanted.get("value", {}).get("string_value", ""))
-        if wanted.get("column") == "STATUS" and value.upper() != _event_word(run):
-            return False
-    return _not_before(run, body.get("start_time"))
-
-
-def _not_before(run: VectorShiftRun, start_time: object) -> bool:
-    if start_time is None:
-        return True
-    try:
-        start = datetime.fromisoformat(str(start_time))
-    except ValueError:
-        raise Refused(400, "start_time is not a time") from None
-    return run.created_at >= (start if start.tzinfo else start.replace(tzinfo=UTC))
-
-
-def _event(run: VectorShiftRun) -> dict[str, Any]:
-    """[code] A run as the analytics show it; that ``spanId`` is the run's id is a third party's word."""
-    return {
-        "spanId": run.run_id,
-        "traceId": run.trace_id,
-        "objectId": run.key,
-        "startTime": run.created_at.isoformat(),
-        "endTime": run.ended_at.isoformat() if run.ended_at else None,
-        "status": _event_word(run),
-        "statusMessage": run.message,
-        "executionId": run.run_id,
-    }

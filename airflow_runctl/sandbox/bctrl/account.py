@@ -1,9 +1,4 @@
-"""A stand-in for bctrl: two generations of one API at one host, told apart by path.
-
-Generation W (workspaces, bctrl_workspaces.py) is the one in the documentation, generation B (browsers and
-agent tasks, bctrl_browsers.py and bctrl_tasks.py) the one that the official client 0.3.0 speaks. This file
-joins them: the key, the two shapes of an error, the account.
-"""
+"""bctrl's account, which both generations share: its key, its agents, the two shapes of an error."""
 
 from __future__ import annotations
 
@@ -12,13 +7,10 @@ import math
 import secrets
 from typing import Any, ClassVar, Final
 
-from airflow_runctl.sandbox.bctrl_browsers import Browsers
-from airflow_runctl.sandbox.bctrl_runs import SPACE, BctrlBehaviour, BctrlRun, BctrlSettings, page
-from airflow_runctl.sandbox.bctrl_tasks import Tasks
-from airflow_runctl.sandbox.bctrl_workspaces import Workspaces
+from airflow_runctl.sandbox.bctrl.runs import BctrlBehaviour, BctrlRun, BctrlSettings
 from airflow_runctl.sandbox.replays import Replays
 from airflow_runctl.sandbox.vendor import Vendor
-from airflow_runctl.sandbox.wire import Answer, Call, Refused, Route, as_json
+from airflow_runctl.sandbox.wire import Answer, Call, Refused, as_json
 
 # [code] The official clients' classes of errors.
 REASONS: Final = {
@@ -34,8 +26,8 @@ REASONS: Final = {
 }
 
 
-class Bctrl(Vendor[BctrlBehaviour, BctrlSettings, BctrlRun]):
-    """One account, with one workspace and one space."""
+class Account(Vendor[BctrlBehaviour, BctrlSettings, BctrlRun]):
+    """One account, with one workspace and one space; what can be called of it is its parts' business."""
 
     name: ClassVar[str] = "bctrl"
     mount: ClassVar[tuple[str, ...]] = ("bctrl",)
@@ -44,23 +36,12 @@ class Bctrl(Vendor[BctrlBehaviour, BctrlSettings, BctrlRun]):
 
     def __init__(self, seed: str) -> None:
         self.replays = Replays()
-        self.workspaces = Workspaces(self)
-        self.browsers = Browsers(self)
-        self.tasks = Tasks(self)
         super().__init__(seed)
         self.api_key = f"bctrl-key-{seed}"
-        self.routes = (
-            *self.workspaces.routes,
-            *self.browsers.routes,
-            *self.tasks.routes,
-            Route("GET", "v1/spaces", "spaces", self.list_spaces),
-            Route("GET", "v1/auth/whoami", "whoami", self.whoami),
-        )
 
     def reset(self) -> None:
         super().reset()
         self.replays.clear()
-        self.browsers.reset()
 
     def catalogue(self) -> dict[str, BctrlBehaviour]:
         return {
@@ -97,10 +78,3 @@ class Bctrl(Vendor[BctrlBehaviour, BctrlSettings, BctrlRun]):
         if flat:
             return as_json({"error": refused.message, **error}, refused.status, headers)
         return as_json({"error": {"message": refused.message, **error}}, refused.status, headers)
-
-    async def whoami(self, call: Call) -> Answer:
-        """[unknown] What it says; it is here as a connection test."""
-        return as_json({"accountId": "acc-1", "spaceId": SPACE})
-
-    async def list_spaces(self, call: Call) -> Answer:
-        return page(call, [SPACE], str, lambda space: {"object": "space", "id": space, "name": "default"})

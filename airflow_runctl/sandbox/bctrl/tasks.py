@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from airflow_runctl.sandbox.bctrl_runs import SPACE, BctrlRun, body_of, page, stamp, wait_seconds
+from airflow_runctl.sandbox.bctrl.account import Account
+from airflow_runctl.sandbox.bctrl.runs import SPACE, BctrlRun, body_of, page, stamp, wait_seconds
 from airflow_runctl.sandbox.runs import Step
 from airflow_runctl.sandbox.wire import Answer, Call, Refused, Route, as_json
-
-if TYPE_CHECKING:
-    from airflow_runctl.sandbox.bctrl import Bctrl
 
 # `unknown` is a documented end: nobody knows how it went.
 TERMINAL: Final = frozenset({"succeeded", "failed", "canceled", "unknown"})
@@ -29,9 +27,9 @@ class TaskRun(BctrlRun):
 class Tasks:
     """The tasks of one account; any name with a behaviour is an agent."""
 
-    def __init__(self, vendor: Bctrl) -> None:
-        self._vendor = vendor
-        once = vendor.replays.once
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        once = account.replays.once
         self.routes = (
             Route("POST", "v1/tasks", "start", once(self.create)),
             Route("GET", "v1/tasks", "list", self.list_tasks),
@@ -45,10 +43,10 @@ class Tasks:
         agent = body.get("agent")
         if not isinstance(agent, str) or not body.get("input") or not isinstance(body["input"], (str, list)):
             raise Refused(400, "agent and input are required")
-        if agent not in self._vendor.behaviours:
+        if agent not in self._account.behaviours:
             raise Refused(404, "No such agent", "agent.not_found")  # [inferred]
         task = TaskRun(
-            vendor=self._vendor.name,
+            vendor=self._account.name,
             run_id=f"tsk-{secrets.token_hex(8)}",
             name=agent,
             key=agent,
@@ -56,7 +54,7 @@ class Tasks:
             inputs=body,
             space=body.get("spaceId") or SPACE,
         )
-        behaviour = self._vendor.behaviours[agent]
+        behaviour = self._account.behaviours[agent]
         queue, asking = behaviour.queue_seconds, behaviour.awaiting_input_after_seconds
         good = behaviour.end in ("", "succeeded")
         last = Step(behaviour.run_seconds, behaviour.end or "succeeded", None if good else behaviour.message)
@@ -65,11 +63,11 @@ class Tasks:
             Step(None if queue is None else queue + behaviour.start_seconds, "running"),
             last if asking is None else Step(asking, ASKING),
         )
-        self._vendor.add(task)
+        self._account.add(task)
         return as_json(self._shown(task), 202)
 
     def _task(self, call: Call) -> TaskRun:
-        task = self._vendor.runs.get(call.args["id"])
+        task = self._account.runs.get(call.args["id"])
         if not isinstance(task, TaskRun):
             raise Refused(404, "No such task", "task.not_found")
         return task
@@ -88,18 +86,18 @@ class Tasks:
         task.asked_to_stop()
         if not task.open:
             raise Refused(409, f"the task is already {task.state}")
-        task.follow_stop(Step(self._vendor.behaviour_of(task).stop_seconds, "canceled"))
+        task.follow_stop(Step(self._account.behaviour_of(task).stop_seconds, "canceled"))
         return as_json(self._shown(task))
 
     async def list_tasks(self, call: Call) -> Answer:
         states = call.query.getall("status", [])
-        tasks = [run for run in self._vendor.runs.values() if isinstance(run, TaskRun)]
+        tasks = [run for run in self._account.runs.values() if isinstance(run, TaskRun)]
         wanted = [task for task in tasks if not states or task.state in states]
         return page(call, wanted, lambda task: task.run_id, self._shown)
 
     def _shown(self, task: TaskRun) -> dict[str, Any]:
         """[unknown] The shape of ``inputRequest``: a message here, and the code of a failure."""
-        failed, message = task.state == "failed", self._vendor.behaviour_of(task).message
+        failed, message = task.state == "failed", self._account.behaviour_of(task).message
         started = next((event.at for event in task.history if event.event == "running"), None)
         return {
             "object": "task",
@@ -107,7 +105,7 @@ class Tasks:
             "agent": task.key,
             "spaceId": task.space,
             "status": task.state,
-            "output": self._vendor.behaviour_of(task).result if task.state == "succeeded" else None,
+            "output": self._account.behaviour_of(task).result if task.state == "succeeded" else None,
             "errorCode": "task.failed" if failed else None,
             "errorMessage": task.message if failed else None,
             "runs": [],

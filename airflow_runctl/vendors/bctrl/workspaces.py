@@ -31,7 +31,7 @@ from airflow_runctl.vendors.base import (
     StopReply,
     path,
 )
-from airflow_runctl.vendors.bctrl import START_REFUSED, Bctrl, RuntimeStart, TaskStart
+from airflow_runctl.vendors.bctrl.api import START_REFUSED, Bctrl, RuntimeStart, TaskStart
 
 STATES: Final[Mapping[str, RunState]] = {
     "active": RunState.RUNNING,

@@ -13,7 +13,7 @@ from uuid import uuid4
 from airflow_runctl.exceptions import BadAnswer, StartRefused, StartUncertain
 from airflow_runctl.runs import RunState, RunStatus
 from airflow_runctl.vendors.base import Effect, Flow, Search, Started, StartPlan, StopReply, text_of
-from airflow_runctl.vendors.bctrl import Bctrl, TaskStart
+from airflow_runctl.vendors.bctrl.api import Bctrl, TaskStart
 
 STATES: Final[Mapping[str, RunState]] = {
     "queued": RunState.QUEUED,

@@ -2,7 +2,7 @@
 
 Known from the vendor's Python client 0.3.0, contract 2026-10-03. A run here is one of two things, told apart by
 its ids: a run of a browser, which lives until something stops it or it idles out, or a task of an agent
-(``bctrl_tasks.py``). A browser can only be told to stop whatever it runs now: that is compared with our run first.
+(``tasks.py``). A browser can only be told to stop whatever it runs now: that is compared with our run first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from airflow_runctl.exceptions import (
     StartUncertain,
 )
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus
-from airflow_runctl.vendors import bctrl_tasks
 from airflow_runctl.vendors.base import (
     Effect,
     Flow,
@@ -37,8 +36,9 @@ from airflow_runctl.vendors.base import (
     path,
     text_of,
 )
-from airflow_runctl.vendors.bctrl import Bctrl, Failure, RuntimeStart, TaskStart
-from airflow_runctl.vendors.bctrl_tasks import Tasks, bears_mark, marked, new_key
+from airflow_runctl.vendors.bctrl.api import Bctrl, Failure, RuntimeStart, TaskStart
+from airflow_runctl.vendors.bctrl.tasks import STATES as TASK_STATES
+from airflow_runctl.vendors.bctrl.tasks import Tasks, bears_mark, marked, new_key
 
 VERSION: Final = {"BCTRL-Version": "2026-10-03"}
 
@@ -75,7 +75,7 @@ class BctrlBrowsers(Bctrl):
     """bctrl over the contract ``browsers``."""
 
     contract: ClassVar[str] = "browsers"
-    states: ClassVar[Mapping[str, RunState]] = {**RUN_STATES, **bctrl_tasks.STATES}
+    states: ClassVar[Mapping[str, RunState]] = {**RUN_STATES, **TASK_STATES}
     operations: ClassVar[frozenset[Operation]] = frozenset(Operation) - {Operation.PAUSE, Operation.RESUME}
     filters: ClassVar[frozenset[str]] = frozenset({"name", "space_id"})
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import uuid4
 
 from airflow_runctl.exceptions import (
@@ -21,10 +21,8 @@ from airflow_runctl.exceptions import (
 )
 from airflow_runctl.runs import RunState
 from airflow_runctl.vendors.base import Effect, Flow, HttpRequest, Pause, Search, Started, StartPlan, path
-from airflow_runctl.vendors.vectorshift_answers import FAILED_CALL, STATES, id_in, said_in
-
-if TYPE_CHECKING:
-    from airflow_runctl.vendors.vectorshift import VectorShift
+from airflow_runctl.vendors.vectorshift.answers import FAILED_CALL, STATES, id_in, said_in
+from airflow_runctl.vendors.vectorshift.api import VectorShiftApi
 
 START_REFUSED: Final = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
 """Answers to a start that surely mean that no run was made."""
@@ -75,7 +73,7 @@ class Starts:
     :param api: VectorShift, for requests and looks.
     """
 
-    api: VectorShift = field(repr=False)
+    api: VectorShiftApi = field(repr=False)
 
     def plan(self, run: PipelineRun) -> StartPlan:
         """Plan a run in the background: the only way that gives an id before the run is over.

@@ -10,82 +10,41 @@ get-runtime-org, get-runtime-org-ruuid) and https://docs.snaplogic.com/manager/t
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
-import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any, ClassVar, Final, Literal
-from urllib.parse import quote
+from typing import Any, Final
 
 from airflow_runctl.sandbox.runs import Step, now
-from airflow_runctl.sandbox.snaplogic_org import Quota, TaskSwitches
-from airflow_runctl.sandbox.snaplogic_runs import (
+from airflow_runctl.sandbox.snaplogic.org import Org
+from airflow_runctl.sandbox.snaplogic.quota import Quota
+from airflow_runctl.sandbox.snaplogic.runs import (
     BRIEF,
     LOGIN,
-    TERMINAL,
-    ULTRA,
-    SnapLogicBehaviour,
     SnapLogicRun,
     detail,
     entry,
     envelope,
-    first_steps,
     last_steps,
     summary,
     task_key,
-    task_segments,
 )
-from airflow_runctl.sandbox.vendor import Settings, Vendor
+from airflow_runctl.sandbox.snaplogic.switches import TaskSwitches
 from airflow_runctl.sandbox.wire import ANY_METHOD, CUT, Answer, Call, Refused, Route, as_json, integer
-
-PROJECT: Final = "/Acme/projects/sales"
 
 MAX_LIMIT: Final = 1000
 MAX_HOURS: Final = 1080
 LATEST_MS: Final = 10**14
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapLogicSettings(Settings):
-    """Switches of the whole org.
-
-    :param basic_enabled: False: the public API answers every Basic call with 403. [doc]
-    :param concurrent_limit: Cloud URL triggers at once, 429 beyond; None enforces nothing.
-    :param daily_limit: Cloud URL triggers a day, 429 beyond; None enforces nothing.
-    :param trigger_seconds: how long a trigger call may stay open; the documented 15 minutes.
-    :param stop_body: older pages say that a stop has no answer body; other calls have the envelope. [unknown]
-    :param finished_stop_status: answer to a stop of a run that is over. [unknown]
-    :param errors_as_200: errors of the public API come with HTTP 200, the true status only in
-        ``http_status_code``; some public clients read nothing else. [unknown]
-    """
-
-    basic_enabled: bool = True
-    concurrent_limit: int | None = None
-    daily_limit: int | None = None
-    trigger_seconds: float = 900.0
-    stop_body: Literal["empty", "envelope"] = "empty"
-    finished_stop_status: int = 400
-    errors_as_200: bool = False
-
-
-class SnapLogic(Vendor[SnapLogicBehaviour, SnapLogicSettings, SnapLogicRun]):
-    """The control plane; an org exists if it has a task."""
-
-    name: ClassVar[str] = "snaplogic"
-    mount: ClassVar[tuple[str, ...]] = ("snaplogic",)
-    default = SnapLogicBehaviour()
-    default_settings = SnapLogicSettings()
+class SnapLogic(Org):
+    """All that is served of SnapLogic."""
 
     def __init__(self, seed: str) -> None:
+        super().__init__(seed)
         self.quota = Quota(self)
         self.switches = TaskSwitches(self)
-        super().__init__(seed)
-        self.password = f"snaplogic-password-{seed}"
-        self.task_token = f"snaplogic-task-token-{seed}"
-        self.jwt = f"snaplogic-jwt-{seed}"
+        self.parts = (self.quota,)
         runtime = "api/1/rest/public/runtime"
         self.routes = (
             Route(ANY_METHOD, "api/1/rest/slsched/feed/{org}/{*}", "start", self.trigger),
@@ -96,61 +55,6 @@ class SnapLogic(Vendor[SnapLogicBehaviour, SnapLogicSettings, SnapLogicRun]):
             Route("GET", f"{runtime}/{{org}}", "list", self.list_runs),
             *self.switches.routes,
         )
-
-    def reset(self) -> None:
-        super().reset()
-        self.quota.reset()
-        self.switches.reset()
-
-    def catalogue(self) -> dict[str, SnapLogicBehaviour]:
-        refused = SnapLogicBehaviour(message="target refused the row", resolution="check the column type")
-        tasks = {
-            "load-orders": SnapLogicBehaviour(),
-            "hang": SnapLogicBehaviour(run_seconds=None),
-            "fail": replace(refused, run_seconds=1.0, end="Failed"),
-            "suspend": replace(refused, suspend_after_seconds=1.0),
-            "early": SnapLogicBehaviour(answers="early"),
-            "early-hang": SnapLogicBehaviour(answers="early", run_seconds=None),
-            "ultra": SnapLogicBehaviour(answers="early", run_seconds=None, invoker=ULTRA),
-        }
-        return {f"{PROJECT}/{name}": behaviour for name, behaviour in tasks.items()}
-
-    def key(self, name: str) -> str:
-        """Take a bare name for a task of /Acme/projects/sales; a path has its segments percent-encoded."""
-        return name if name.startswith("/") else f"{PROJECT}/{quote(name, safe='')}"
-
-    # Credentials and refusals
-
-    def check_credential(self, call: Call, operation: str) -> None:
-        """Refuse a wrong credential with 401: [doc] for a task token, [inferred] for the public API.
-
-        A task has a token of its own, or takes Basic; the JWT of the public API is another credential. [doc]
-        A JWT is made anew all the time, so any bearer that begins with the sandbox's JWT counts as one.
-        """
-        scheme, _, value = call.headers.get("Authorization", "").partition(" ")
-        scheme = scheme.lower()
-        if operation != "start" and scheme == "basic" and not self.settings.basic_enabled:
-            raise Refused(403, "Basic authentication is not allowed for this environment")
-        bearer = _same(value, self.task_token) if operation == "start" else value.startswith(self.jwt)
-        basic = _same(value, base64.b64encode(f"{LOGIN}:{self.password}".encode()).decode())
-        if not {"bearer": bearer, "basic": basic}.get(scheme, False):
-            raise Refused(401, "Authentication failed")
-
-    def refusal(self, call: Call, refused: Refused) -> Answer:
-        """[code] The error body as the vendor's own library reads it."""
-        status = 200 if self.settings.errors_as_200 else refused.status
-        error = {"error_list": [{"message": refused.message}]}
-        return as_json(
-            {"response_map": error, "http_status_code": refused.status},
-            status,
-            {"X-SL-StatusCode": str(status)},
-        )
-
-    def check_org(self, call: Call) -> str:
-        org = call.args["org"]
-        if org not in {task_segments(key)[0] for key in self.behaviours}:
-            raise Refused(404, f"no environment {org}")  # [inferred]
-        return org
 
     def _run(self, call: Call) -> SnapLogicRun:
         org = self.check_org(call)
@@ -166,7 +70,7 @@ class SnapLogic(Vendor[SnapLogicBehaviour, SnapLogicSettings, SnapLogicRun]):
         key = task_key((self.check_org(call), *call.rest))
         if key not in self.behaviours:
             raise Refused(404, f"no task {key}")  # [inferred]
-        if key in self.switches.disabled:
+        if key in self.disabled:
             raise Refused(403, f"task {key} is disabled")  # [unknown]
         active = any(run.open and run.key == key for run in self.runs.values())
         if active and self.behaviours[key].single_instance:
@@ -176,34 +80,6 @@ class SnapLogic(Vendor[SnapLogicBehaviour, SnapLogicSettings, SnapLogicRun]):
         run = self.start_run(key, _inputs(call))
         call.effective.set()
         return await self._trigger_answer(run)
-
-    def start_run(self, key: str, inputs: object) -> SnapLogicRun:
-        behaviour = self.behaviours[key]
-        org, *project, task = task_segments(key)
-        org_id = hashlib.sha256(org.encode()).hexdigest()[:24]
-        run = SnapLogicRun(
-            vendor=self.name,
-            run_id=f"{org_id}_{uuid.uuid4()}",  # [doc] 61 characters
-            name=task,
-            key=key,
-            terminal=TERMINAL,
-            inputs=inputs,
-            created_at=now() - timedelta(seconds=behaviour.age_seconds),
-            org=org,
-            project="/" + "/".join((org, *project)),
-            pipeline=behaviour.pipeline or task,
-            invoker=behaviour.invoker,
-            visible_at=now() + timedelta(seconds=behaviour.list_delay_seconds),
-        )
-        if behaviour.invoker == ULTRA:
-            run.on_end = lambda: self._replace_ultra(run)
-        run.follow(*first_steps(behaviour), *last_steps(behaviour, suspends=True))
-        return self.add(run)
-
-    def _replace_ultra(self, run: SnapLogicRun) -> None:
-        """[doc] The platform keeps the wanted number of Ultra instances: one that was stopped is replaced."""
-        if run.key not in self.switches.disabled:
-            self.start_run(run.key, run.inputs)
 
     async def _trigger_answer(self, run: SnapLogicRun) -> Answer:
         """Answer early, or wait for the end of the run and say how it went.
@@ -293,10 +169,6 @@ class SnapLogic(Vendor[SnapLogicBehaviour, SnapLogicSettings, SnapLogicRun]):
             for run in self.runs.values()
             if start <= run.created_at.timestamp() * 1000 <= end and run.visible_at <= moment
         ]
-
-
-def _same(value: str, wanted: str) -> bool:
-    return hmac.compare_digest(value.encode(), wanted.encode())
 
 
 def _inputs(call: Call) -> dict[str, Any]:

@@ -1,0 +1,7 @@
+"""bctrl, in the order in which one reads it.
+
+- ``api.py``: what its two contracts share: requests, errors, how a start is sent and found again.
+- ``workspaces.py``: the documented contract: a runtime by workspace and alias.
+- ``browsers.py``: the current contract: browsers, and the runs in them.
+- ``tasks.py``: the current contract: work that is given to an agent.
+"""

@@ -1,0 +1,8 @@
+"""SnapLogic, in the order in which one reads it.
+
+- ``answers.py``: the words and shapes of its answers; which state means what.
+- ``api.py``: how the public API is called and read: requests, envelope, one run, the list of runs.
+- ``trigger.py``: how a run is started at a Triggered Task's URL, and how it is told from others.
+- ``org.py``: what is beside runs: the org's quota, and switching tasks on and off.
+- ``vendor.py``: :class:`SnapLogic`, which puts these together: start, look, stop, resume, search.
+"""
