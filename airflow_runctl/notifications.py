@@ -17,7 +17,8 @@ from airflow_runctl.compat import (
     unfinished_dag_runs,
 )
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
-from airflow_runctl.control.stop_all import DagRunStop, Report, failures
+from airflow_runctl.control.stop_dag_run import DagRunStop
+from airflow_runctl.control.stop_many import Report, failures
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.runs import StopReason
 

@@ -80,7 +80,7 @@ PATHS = [
     KillPath(
         "Airflow's alarm is held back between start and record",
         "operators/base.py",
-        ", _alarm_held_back():\n",
+        ", alarm_held_back():\n",
         ":\n",
         (OPERATORS, "alarm"),
     ),
@@ -223,7 +223,7 @@ PATHS = [
     ),
     KillPath(
         "somebody else's run is not taken for that of a lost start",
-        "control/lost_start.py",
+        "control/identity.py",
         "run.created_at is None or -EARLIER <= run.created_at - began <= LATER",
         "True",
         (OPERATORS, "long_after"),
@@ -272,14 +272,14 @@ PATHS = [
     ),
     KillPath(
         "the Dag-level callback stops what is recorded",
-        "control/stop_all.py",
+        "control/stop_dag_run.py",
         "            return lambda: self._stop(connections, found.where, handle)\n",
         "            return None\n",
         (NOTIFIER, ""),
     ),
     KillPath(
         "the Dag-level callback looks for a lost start",
-        "control/stop_all.py",
+        "control/stop_dag_run.py",
         "            return lambda: self._stop_lost_start(connections, found.where, start)\n",
         "            return None\n",
         (NOTIFIER, "whose_process_was_lost"),
@@ -345,7 +345,7 @@ PATHS = [
     ),
     KillPath(
         "a deadline waits for a start in flight",
-        "control/stop_all.py",
+        "control/stop_dag_run.py",
         "            if self.dry_run or not waiting:\n",
         "            if True:\n",
         (NOTIFIER, "in_flight"),

@@ -1,1 +1,57 @@
-"""What to do about live runs: keep and find their handles, watch them, stop them."""
+"""What to do about live runs. Start here: the life of a run, and which file has which part of it.
+
+The theory. A run at a vendor has one *owner*: the task attempt that watches it, or its Dag run, or nobody. Airflow can
+end an attempt at any moment, from outside, without a word; the run goes on. So whatever is needed to reach the run
+again is written down before it is needed, where the next who may have to act can read it: the next attempt, the
+trigger, a callback of the Dag or of a deadline, a person. Each of them reads the same records, and all stop a run by
+the same flow.
+
+::
+
+      before              start                record           watch             end
+    +-----------+  write ahead  +-----------+  handle  +-------------------+  +-------------------+
+    | leftover  | ------------> | in flight | -------> | worker or trigger | ->| result, or error  |
+    | of before?|  "starting"   |           |  "live"  | until over, limit |  | that Airflow acts |
+    +-----------+               +-----------+          | or lost           |  | on;   "over"      |
+          ^                           |                +-------------------+  +-------------------+
+          |                           | lost                    | killed, lost, limit     |
+          +---------------------------+-------------------------+-------------------------+
+            a further try: takes over, resumes, or ends it       a stop: intent, ask, confirm, outcome
+
+What a record says of a run (``records.py``): ``starting`` (it may come to be), ``live``, ``killed`` (its attempt was
+killed and stopped it), ``released`` (it belongs to the Dag run, or to nobody), ``over``.
+
+In the order in which one reads them:
+
+========================  =========================================================================================
+``stop.py``               how one run is stopped: look, ask, confirm by looking; and what is noted of it
+``seal.py``               the handle: a run as others may carry it, and how it is opened again
+``records.py``            what is recorded, where, and in which form
+``ledger.py``             the records of one attempt, written on the worker
+``identity.py``           which of the runs that came up is the one of a start that nobody heard the answer of
+``attempt.py``            one attempt on the worker: start once, record, hand on, stop on a kill
+``takeover.py``           what a further try does with the run that an earlier one left
+``watch.py``              following a run to its end or to a limit
+``slow_runs.py``          reporting a run that takes long
+``verdict.py``            what the end of the watching means for the task: result or error, retry or none
+``ownership.py``          whether an attempt still follows its run, asked before a stop for a user's sake
+``inventory.py``          what the tasks of a Dag run have recorded
+``stop_many.py``          many runs at once, a report on each
+``stop_dag_run.py``       all that a Dag run left alive, starts in flight included
+``stop_by_search.py``     all live runs that match a search
+``pause_resume.py``       telling a run to pause or to resume, and looking whether it did
+========================  =========================================================================================
+
+==========================================================  ===============================================
+question                                                    file to open
+==========================================================  ===============================================
+May a retry start the run again?                            ``verdict.py``; for stops ``runs.StopReason``
+What happens to a run when the task is killed?              ``attempt.py`` (worker), ``triggers/run.py``
+What does a retry, or the attempt after a clear, go on with?  ``takeover.py``
+When is a stop confirmed, and how often is it asked for?    ``stop.py``
+Which limit applies, and from when does it count?           ``operators/base.py``; how it is kept: ``watch.py``
+How long are bad answers put up with?                       ``watch.py``
+What can a deadline see of a task?                          ``inventory.py``, ``stop_dag_run.py``
+Who may stop this run?                                      ``seal.py`` (handles), ``ownership.py`` (kills)
+==========================================================  ===============================================
+"""

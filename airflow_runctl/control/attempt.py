@@ -23,7 +23,7 @@ from airflow_runctl.compat import (
 from airflow_runctl.control.ledger import Ledger
 from airflow_runctl.control.ownership import is_handed_on
 from airflow_runctl.control.seal import Handle
-from airflow_runctl.control.slow import Callback, SlowRun, call
+from airflow_runctl.control.slow_runs import Callback, SlowRun, call
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, stop
 from airflow_runctl.control.watch import Slow
 from airflow_runctl.exceptions import (

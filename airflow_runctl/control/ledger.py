@@ -1,30 +1,30 @@
-"""Keeps and finds the handles of runs: XCom for whoever watches a Dag run, the task state store for retries.
-
-==========================  ==================  ====================================================
-where                       key                 what
-==========================  ==================  ====================================================
-XCom of the task instance   external_run        the handle, while the run may be alive
-XCom of the task instance   external_run_audit  what became of the run, and of every stop of it
-XCom of the task instance   _link_...           the page of the run, for the button on the task
-task state store (3.3+)     airflow_runctl      the write-ahead record; outlives retries and clears
-==========================  ==================  ====================================================
-
-A start in flight and a deadline may meet. The operator stores the handle and then reads the audit for the
-intent of a stop; the notifier writes the intent and then reads the handle. So one of them sees the other.
+"""The records of one task attempt, as the worker writes and reads them: XCom for whoever looks after the Dag run, the
+task state store for the attempts to come. See ``records.py`` for what lies where.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from airflow_runctl.compat import Channel, TaskStore, delete_xcom, get_xcom, set_xcom, task_key, task_store
+from airflow_runctl.compat import TaskStore, delete_xcom, get_xcom, set_xcom, task_key, task_store
+from airflow_runctl.control.records import (
+    AUDIT_KEY,
+    KILLED,
+    LEFT_BY,
+    LIVE,
+    OVER,
+    RELEASED,
+    STARTING,
+    STORE_KEY,
+    audit_of,
+    noted_stop,
+    start_of,
+)
 from airflow_runctl.control.seal import Handle, handle_of
 from airflow_runctl.control.stop import StopNote
 from airflow_runctl.hooks.base import Access
@@ -35,27 +35,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
-
-AUDIT_KEY: Final = "external_run_audit"
-STORE_KEY: Final = "airflow_runctl"
-
-LEFT_BY: Final = "left_by"
-"""In a stored handle: the attempt that left the run; nobody follows it yet."""
-
-STARTING: Final = "starting"
-"""``state`` of an audit record before the run's id is known."""
-
-RELEASED: Final = "released"
-"""Phase of a record whose task ended well and left the run to the Dag run, or to nobody."""
-
-LIVE: Final = "live"
-KILLED: Final = "killed"
-"""Phase of a record whose attempt stopped its run because it was killed."""
-
-OVER: Final = "over"
-
-LISTED_AFTER: Final = 60.0
-"""Seconds after a start in which its run may still be missing from the vendor's list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,113 +212,3 @@ def keep_link(run: ExternalRun, where: TaskKey) -> None:
         set_xcom(LINK_KEY, run.url, where)
     except Exception:
         log.warning("Could not store the link to run %s", run.run_id, exc_info=True)
-
-
-def noted_stop(audit: Any, run: ExternalRun) -> StopNote | None:
-    """Return the stop in an audit record, if it is about ``run`` and not about an earlier attempt's."""
-    if not isinstance(audit, Mapping):
-        return None
-    same = audit.get("run_id") == run.run_id and audit.get("started_at") == run.started_at.isoformat()
-    return StopNote.read(audit.get("stop")) if same or audit.get("state") == STARTING else None
-
-
-def audit_of(run: ExternalRun, status: RunStatus | None, note: StopNote | None) -> dict[str, Any]:
-    """Return the audit record of a run: plain JSON, without secrets."""
-    return {
-        "vendor": run.vendor,
-        "conn_id": run.conn_id,
-        "run_id": run.run_id,
-        "url": run.url,
-        "started_at": run.started_at.isoformat(),
-        "state": status.state.value if status else None,
-        "vendor_state": status.vendor_state if status else None,
-        "stop": note.out() if note else None,
-    }
-
-
-def start_of(search: Search, owner: Owner, access: Access, began: datetime) -> Handle:
-    """Return the handle of a start whose run is not known yet: its ids are the search keys."""
-    ids = {"search": json.dumps(dict(search))}
-    start = ExternalRun(access.vendor.name, access.conn_id, STARTING, None, began, ids, owner)
-    return handle_of(start, access)
-
-
-def search_in(start: ExternalRun) -> Search:
-    """Return the search keys of a start."""
-    search: Search = json.loads(start.ids["search"])
-    return search
-
-
-# -- finding what a Dag run left -------------------------------------------------------------------------
-
-MAYBE_STARTING: Final = frozenset({"running", "restarting"})
-"""States of a task that may be about to store a handle."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One task instance that was looked at.
-
-    :param where: the task instance.
-    :param handle: its handle, if it has one.
-    :param may_start: True if it may still come to have one: it runs, and nothing says that it is done.
-    :param is_starting: True if it said that it is starting a run.
-    :param lost_start: what it wrote ahead of a start, if it is over and never said what came of it.
-    :param unread: why it could not be looked at; it may have a run.
-    """
-
-    where: TaskKey
-    handle: Handle | None
-    may_start: bool = False
-    is_starting: bool = False
-    lost_start: Handle | None = None
-    unread: str | None = None
-
-
-async def look_for_handles(channel: Channel, dag_id: str, run_id: str, task_ids: frozenset[str] | None) -> list[Found]:
-    """Look at every task instance of a Dag run, or at those of the named tasks."""
-    states = await channel.task_states(dag_id, run_id)
-    found = []
-    for name, state in states.items():
-        for where in _meanings(TaskKey(dag_id, run_id, name)):
-            if task_ids is not None and where.task_id not in task_ids:
-                continue
-            try:
-                found.append(await _look_at(channel, where, running=state in MAYBE_STARTING))
-            except Exception as error:
-                # A task may store what only its own code can read: that must not keep the others' runs alive.
-                unread = f"the handle of task {where.task_id!r} cannot be read ({type(error).__name__})"
-                found.append(Found(where, None, unread=f"{unread}; a run of it may be alive."))
-    return found
-
-
-def _meanings(name: TaskKey) -> Iterator[TaskKey]:
-    """Yield what a name among the task states can mean: ``t_0`` is a task, or an instance of a mapped ``t``."""
-    yield name
-    if mapped := re.fullmatch(r"(.+)_(\d+)", name.task_id):
-        yield TaskKey(name.dag_id, name.run_id, mapped[1], int(mapped[2]))
-
-
-async def _look_at(channel: Channel, where: TaskKey, *, running: bool) -> Found:
-    handle = await channel.get(HANDLE_KEY, where)
-    if isinstance(handle, Mapping):
-        return Found(where, handle)
-    audit = await channel.get(AUDIT_KEY, where)
-    state = audit.get("state") if isinstance(audit, Mapping) else None
-    if running:
-        return Found(where, None, may_start=state in (None, STARTING), is_starting=state == STARTING)
-    start = audit.get("start") if state == STARTING else None
-    return Found(where, None, lost_start=start if isinstance(start, Mapping) else None)
-
-
-async def note_intent(channel: Channel, where: TaskKey, note: StopNote, handle: Handle | None) -> None:
-    """Leave the intent of a stop for the task that owns a run, before anything is asked of the vendor.
-
-    :param handle: the run's handle; ``None`` for a start that is in flight, which then stops its run itself.
-    """
-    if handle is None or handle.get("run_id") == STARTING:
-        # What was written ahead stays: it is all that leads to the run.
-        shown = await channel.get(AUDIT_KEY, where)
-    else:
-        shown = {name: handle.get(name) for name in ("vendor", "conn_id", "run_id", "url", "started_at")}
-    await channel.set(AUDIT_KEY, {**shown, "stop": note.out()}, where)

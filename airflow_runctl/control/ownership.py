@@ -14,7 +14,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from airflow_runctl.compat import Channel
-from airflow_runctl.control.ledger import LEFT_BY
+from airflow_runctl.control.records import LEFT_BY
 from airflow_runctl.control.seal import Handle
 from airflow_runctl.runs import HANDLE_KEY, TaskKey
 

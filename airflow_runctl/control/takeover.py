@@ -9,8 +9,9 @@ from typing import Final
 
 from airflow_runctl.compat import AirflowFailException
 from airflow_runctl.control.attempt import Attempt
-from airflow_runctl.control.ledger import LISTED_AFTER, LIVE, OVER, RELEASED, STARTING, Leftover
-from airflow_runctl.control.lost_start import the_one
+from airflow_runctl.control.identity import the_one
+from airflow_runctl.control.ledger import Leftover
+from airflow_runctl.control.records import LISTED_AFTER, LIVE, OVER, RELEASED, STARTING
 from airflow_runctl.control.seal import open_handle
 from airflow_runctl.control.stop import PROBLEMS
 from airflow_runctl.exceptions import HandleError, NotFound, RunctlError, StartUncertain, VendorError

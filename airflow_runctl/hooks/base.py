@@ -1,22 +1,18 @@
-"""What the hooks of all vendors share: reading a connection, and driving flows with what it says."""
+"""What the hooks of all vendors share: reading a connection, driving flows with what it says, testing it."""
 
 from __future__ import annotations
 
-import json
-import re
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
-from urllib.parse import urlsplit
 
 from airflow_runctl.compat import BaseHook, TriggererChannel, mask_secret
 from airflow_runctl.exceptions import ConnectionSetupError, HandleError
 from airflow_runctl.hooks.forms import ConnectionForm
+from airflow_runctl.hooks.settings import Access, Settings, base_url_of
 from airflow_runctl.hooks.trial import trial
-from airflow_runctl.transport.endpoint import Endpoint
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.base import Flow, Vendor
 
@@ -27,153 +23,6 @@ T = TypeVar("T")
 
 ENTRY_POINTS: Final = "airflow_runctl.vendors"
 """Group of entry points: vendor name to hook class. A fifth vendor announces itself here."""
-
-DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-
-FALSE_WORDS: Final = frozenset({"false", "0", "no", "off"})
-TRUE_WORDS: Final = frozenset({"true", "1", "yes", "on"})
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a connection says, read once and in one place.
-
-    :param conn_id: id of the connection.
-    :param base_url: scheme, host, port and path prefix.
-    :param login: login, or an empty text.
-    :param password: password, API key or token, or an empty text.
-    :param extra: the other fields.
-    """
-
-    conn_id: str
-    base_url: str
-    login: str = ""
-    password: str = field(default="", repr=False)
-    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-    def text(self, name: str, default: str = "") -> str:
-        """Return an extra field as stripped text."""
-        value = self.extra.get(name)
-        return default if value is None or value == "" else str(value).strip()
-
-    def require(self, value: str, what: str) -> str:
-        """Return ``value``, or say what the connection lacks."""
-        if not value:
-            raise ConnectionSetupError(f"Connection {self.conn_id!r} has no {what}.")
-        return value
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        """Return an extra field of several comma-separated texts."""
-        return tuple(part.strip() for part in self.text(name).split(",") if part.strip())
-
-    def endpoint(self) -> Endpoint:
-        """Return where requests go and how.
-
-        :raises ConnectionSetupError: if ``timeout``, ``verify`` or ``proxies`` make no sense.
-        """
-        return Endpoint(self.base_url, self._timeout(), self._verify(), self._proxies())
-
-    def _timeout(self) -> float:
-        try:
-            timeout = float(self.text("timeout", "30"))
-        except ValueError:
-            timeout = 0.0
-        if not timeout > 0:
-            raise ConnectionSetupError(
-                f"Extra 'timeout' of connection {self.conn_id!r} must be a number of seconds above 0."
-            )
-        return timeout
-
-    def _verify(self) -> bool | str:
-        word = self.text("verify", "true")
-        if word.lower() in TRUE_WORDS | FALSE_WORDS:
-            return word.lower() in TRUE_WORDS
-        return word
-
-    def _proxies(self) -> Mapping[str, str]:
-        proxies = self.extra.get("proxies") or {}
-        if isinstance(proxies, str) and proxies.strip().startswith("{"):
-            # A connection URI leaves an object as text in some of Airflow's processes.
-            proxies = _json_or_none(proxies)
-        if isinstance(proxies, str):
-            proxies = {"http": proxies, "https": proxies}
-        if not isinstance(proxies, Mapping):
-            raise ConnectionSetupError(
-                f"Extra 'proxies' of connection {self.conn_id!r} must be a URL, or an object of scheme to URL."
-            )
-        return dict(proxies)
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """A connection, ready to use: the vendor with its credential, the way there, the keys of its seal.
-
-    :param conn_id: id of the connection.
-    :param vendor: the vendor, which holds the credential.
-    :param endpoint: where requests go.
-    :param seal_keys: texts that handles are sealed and opened with, the newest first.
-    """
-
-    conn_id: str
-    vendor: Vendor
-    endpoint: Endpoint
-    seal_keys: tuple[str, ...] = field(repr=False)
-
-    def drive(self, flow: Flow[T], patience: Patience | None = None, **transport: Any) -> T:
-        """Run a flow with requests, on a fresh session."""
-        from airflow_runctl.transport.sync import SyncTransport
-
-        with SyncTransport(self.endpoint, **transport) as session:
-            return session.drive(flow, patience)
-
-    async def adrive(self, flow: Flow[T], patience: Patience | None = None, **transport: Any) -> T:
-        """Run a flow with aiohttp, on the event loop's shared session."""
-        from airflow_runctl.transport.aio import AsyncTransport
-
-        return await AsyncTransport(self.endpoint, **transport).drive(flow, patience)
-
-
-def base_url_of(conn_id: str, host: str | None, schema: str | None, port: int | None, default: str) -> str:
-    """Return the base URL that a connection's host, schema and port stand for.
-
-    The host is a bare name or a full URL, with port and path prefix. A scheme in it wins; a ``schema`` of
-    http or https is the scheme; any other ``schema`` is a path prefix, which is where a connection URI
-    puts it. Without any the scheme is https.
-
-    :param default: host to use if the connection names none.
-    :raises ConnectionSetupError: if the host makes no sense.
-    """
-    text = (host or "").strip() or default
-    prefix = (schema or "").strip().strip("/")
-    scheme = "https"
-    if prefix.lower() in {"http", "https"}:
-        scheme, prefix = prefix.lower(), ""
-    if "://" in text:
-        scheme, _, text = text.partition("://")
-    try:
-        address = urlsplit(f"//{text}")
-        name, given_port = address.hostname, address.port or port
-    except ValueError:
-        address, name, given_port = urlsplit(""), None, None
-    wrong = address.query or address.fragment or address.username or re.search(r"\s", text)
-    if not name or wrong or scheme.lower() not in {"http", "https"}:
-        raise ConnectionSetupError(
-            f"The host of connection {conn_id!r} must be a name or a http(s) URL, with port and path if need be; "
-            "no login, query or spaces belong there."
-        )
-    where = address.path.strip("/")
-    if not where and not prefix and name == urlsplit(f"//{default}").hostname:
-        where = urlsplit(f"//{default}").path.strip("/")
-    given_port = None if given_port == DEFAULT_PORTS[scheme.lower()] else given_port
-    netloc = (f"[{name}]" if ":" in name else name) + (f":{given_port}" if given_port else "")
-    return "/".join(part for part in (f"{scheme.lower()}://{netloc}", where, prefix) if part)
-
-
-def _json_or_none(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
 
 
 class RunHook(ConnectionForm, BaseHook):
@@ -256,7 +105,7 @@ class RunHook(ConnectionForm, BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Reach the vendor with the connection's credential; return whether that worked, and what was seen."""
-        return trial(self)
+        return trial(self.get_conn, self.conn_id, self.default_host)
 
 
 @cache

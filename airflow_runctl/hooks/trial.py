@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from airflow_runctl.exceptions import BadAnswer, ConnectionSetupError, RunctlError, TransportError
+from airflow_runctl.hooks.settings import Access
 from airflow_runctl.transport.retry import Patience
-
-if TYPE_CHECKING:
-    from airflow_runctl.hooks.base import RunHook
 
 PATIENCE: Final = Patience(total=5.0, answer=15.0)
 """Seconds: somebody sits in front of the button."""
@@ -27,15 +25,20 @@ UNREACHABLE: Final = "Check host and port, and whether the machine that runs thi
 NO_SUCH_PATH: Final = frozenset({404, 405})
 
 
-def trial(hook: RunHook) -> tuple[bool, str]:
-    """Reach the vendor; return whether that worked, and what to tell whoever asked."""
+def trial(read: Callable[[], Access], conn_id: str, default_host: str) -> tuple[bool, str]:
+    """Reach the vendor; return whether that worked, and what to tell whoever asked.
+
+    :param read: reads the connection.
+    :param conn_id: its id.
+    :param default_host: the host that an empty one means.
+    """
     try:
-        access = hook.access
+        access = read()
     except ConnectionSetupError as error:
-        return False, _without_id(str(error), hook.conn_id)
+        return False, _without_id(str(error), conn_id)
     where = f"Address: {access.endpoint.base_url}"
     try:
-        return True, f"{hook.run(access.vendor.test(), PATIENCE)} {where}"
+        return True, f"{access.drive(access.vendor.test(), PATIENCE)} {where}"
     except TransportError as error:
         causes = set(_causes(error))
         return False, f"{error} {next((MEND[name] for name in MEND if name in causes), UNREACHABLE)}"
@@ -43,7 +46,7 @@ def trial(hook: RunHook) -> tuple[bool, str]:
         return False, f"{error}: check 'verify' in the extra."
     except RunctlError as error:
         if isinstance(error, BadAnswer) or getattr(error, "status", None) in NO_SUCH_PATH:
-            where += f" (if that is not the vendor's, mend the host; an empty one means {hook.default_host})"
+            where += f" (if that is not the vendor's, mend the host; an empty one means {default_host})"
         return False, f"{error} {where}"
 
 

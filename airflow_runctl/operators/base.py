@@ -24,6 +24,7 @@ from airflow_runctl.compat import (
     TaskDeferralError,
     TaskDeferralTimeout,
     TaskDeferred,
+    alarm_held_back,
     conf,
     context_of_lost_resumption,
     further_try_is_coming,
@@ -35,7 +36,7 @@ from airflow_runctl.compat import (
 )
 from airflow_runctl.exceptions import HandleError, RunStopped, RunSuspended
 from airflow_runctl.links import ExternalRunLink
-from airflow_runctl.operators.start_arguments import check
+from airflow_runctl.operators.start_arguments import StartArguments, check
 from airflow_runctl.runs import HANDLE_KEY, ExternalRun, Owner, Ownership, StopReason
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from airflow_runctl.control.attempt import Attempt
     from airflow_runctl.control.seal import Handle
-    from airflow_runctl.control.slow import Callback
+    from airflow_runctl.control.slow_runs import Callback
     from airflow_runctl.control.watch import Watched
     from airflow_runctl.hooks.base import Access
     from airflow_runctl.vendors.base import StartPlan
@@ -115,7 +116,21 @@ class StartRunOperator(BaseOperator):
         self._killed = False
 
     def _check_arguments(self) -> None:
-        check(self)
+        check(
+            StartArguments(
+                name=f"{type(self).__name__} {self.task_id!r}",
+                wait_for_completion=self.wait_for_completion,
+                leave_running=self.leave_running,
+                poll_interval=self.poll_interval,
+                max_runtime=self.max_runtime,
+                warn_after=self.warn_after,
+                warn_callback=self.warn_callback,
+                on_retry=self.on_retry,
+                stop_timeout=self.stop_timeout,
+                retries=self.retries,
+            )
+        )
+        self.warning()
 
     @abstractmethod
     def plan(self, vendor: Any) -> StartPlan:
@@ -247,7 +262,7 @@ class StartRunOperator(BaseOperator):
         """
         if self.warn_callback is None:
             return None
-        from airflow_runctl.control.slow import callback_of
+        from airflow_runctl.control.slow_runs import callback_of
 
         try:
             return callback_of(self.warn_callback)
@@ -301,7 +316,7 @@ class StartRunOperator(BaseOperator):
         Airflow's own alarm for ``execution_timeout`` is held back meanwhile: it could strike between the
         start and its record. The same limit is kept here, by the clock, and carried out with a stop.
         """
-        with kill_held_back(self.on_kill) if self.stop_on_kill else nullcontext(), _alarm_held_back():
+        with kill_held_back(self.on_kill) if self.stop_on_kill else nullcontext(), alarm_held_back():
             try:
                 yield
             except TaskDeferred:
@@ -393,16 +408,3 @@ def _fingerprint(plan: StartPlan) -> str:
     except (TypeError, ValueError) as error:
         raise AirflowFailException(f"The arguments of the run cannot be sent as JSON: {error}") from None
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-@contextmanager
-def _alarm_held_back() -> Iterator[None]:
-    """Take note of Airflow's time-out alarm instead of having it raise in the middle of something."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGALRM, lambda signum, frame: None)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGALRM, before)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_runctl.control.seal import Handle
-    from airflow_runctl.control.stop_all import Connections, Report, Target
+    from airflow_runctl.control.stop_many import Connections, Report, Target
 
 
 class Secret:
@@ -104,7 +104,7 @@ class ExistingRunOperator(BaseOperator):
         return results if is_list else results[0]
 
     async def _act_on_all(self, context: Context, handles: list[Handle] | None) -> list[dict[str, Any]]:
-        from airflow_runctl.control.stop_all import Connections
+        from airflow_runctl.control.stop_many import Connections
         from airflow_runctl.transport.aio import close_session
 
         connections = Connections(BlockingChannel(writable=True))
@@ -147,7 +147,7 @@ class ExistingRunOperator(BaseOperator):
         return self.external_run is None and not self._started_by
 
     async def _named(self, connections: Connections) -> Target:
-        from airflow_runctl.control.stop_all import Target
+        from airflow_runctl.control.stop_many import Target
 
         access = await connections.access(self.vendor, self.conn_id)
         run_id, ids = self.named_run()
@@ -179,7 +179,7 @@ class StopRunOperator(ExistingRunOperator):
     async def act(self, target: Target) -> dict[str, Any]:
         """Stop one run."""
         from airflow_runctl.control.stop import StopNote
-        from airflow_runctl.control.stop_all import failures, stop_target
+        from airflow_runctl.control.stop_many import failures, stop_target
 
         note = StopNote(StopReason.BY_HAND, f"task {self.task_id}", self.stop_reason)
         timeout = self.stop_timeout if self.wait_for_stop else 0.0
@@ -246,9 +246,9 @@ class SearchStopOperator(StopRunOperator):
         return asyncio.run(self._stop_matching(self.search))
 
     async def _stop_matching(self, search: Any) -> list[dict[str, Any]]:
-        from airflow_runctl.control.search import outcomes, stop_matching
         from airflow_runctl.control.stop import StopNote
-        from airflow_runctl.control.stop_all import Connections
+        from airflow_runctl.control.stop_by_search import outcomes, stop_matching
+        from airflow_runctl.control.stop_many import Connections
         from airflow_runctl.transport.aio import close_session
 
         if not isinstance(search, Mapping):
@@ -271,13 +271,14 @@ class ChangeRunOperator(ExistingRunOperator):
     """Resumes or pauses runs, and waits until they are seen to do so."""
 
     change: ClassVar[str]
-    """Name of the change in :mod:`airflow_runctl.control.change`."""
+    """Name of the change in :mod:`airflow_runctl.control.pause_resume`."""
 
     async def act(self, target: Target) -> dict[str, Any]:
         """Resume or pause one run."""
-        from airflow_runctl.control import change
+        from airflow_runctl.control import pause_resume
 
-        flow = change.change(target.access.vendor, target.run, getattr(change, self.change), timeout=self.stop_timeout)
+        what = getattr(pause_resume, self.change)
+        flow = pause_resume.change(target.access.vendor, target.run, what, timeout=self.stop_timeout)
         result = await target.access.adrive(flow)
         self.log.info("%s run %s: %s in %.1f s", self.vendor, target.run.run_id, result.outcome, result.seconds)
         return _outcome(target.run, result.outcome, result.status, result.seconds)

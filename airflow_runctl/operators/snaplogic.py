@@ -10,7 +10,7 @@ from airflow_runctl.operators.base import StartRunOperator
 from airflow_runctl.operators.existing import ChangeRunOperator, SearchStopOperator
 
 if TYPE_CHECKING:
-    from airflow_runctl.control.stop_all import Target
+    from airflow_runctl.control.stop_many import Target
     from airflow_runctl.vendors.base import StartPlan
     from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_runctl.control.seal import Handle
-    from airflow_runctl.control.stop_all import Connections, Report, Target
+    from airflow_runctl.control.stop_many import Connections, Report, Target
     from airflow_runctl.control.watch import Sight, Watched
 
 TARGETS: Final = tuple(state.value for state in RunState if state is not RunState.UNKNOWN)
@@ -260,7 +260,7 @@ class ExternalRunSensor(BaseSensorOperator):
 
     async def _open(self, context: Context, handle: Handle | None = None) -> Target:
         """Return the run; ``handle`` is that of the same run before a deferral."""
-        from airflow_runctl.control.stop_all import Connections
+        from airflow_runctl.control.stop_many import Connections
         from airflow_runctl.transport.aio import close_session
 
         connections = Connections(BlockingChannel(writable=True))
@@ -282,7 +282,7 @@ class ExternalRunSensor(BaseSensorOperator):
     async def _named(self, connections: Connections, context: Context) -> Target:
         """Return the run that ``ids`` name. A trigger's arguments must not hold them in clear: they are sealed."""
         from airflow_runctl.control.seal import handle_of
-        from airflow_runctl.control.stop_all import Target
+        from airflow_runctl.control.stop_many import Target
         from airflow_runctl.hooks.base import hook_class
         from airflow_runctl.vendors.base import Started
 
@@ -333,7 +333,7 @@ class ExternalRunSensor(BaseSensorOperator):
         """Stop the run if that is wanted, and raise; return its state if it got to its end first."""
         came = "It was left alone."
         if self.stop_on_timeout:
-            from airflow_runctl.control.stop_all import failures
+            from airflow_runctl.control.stop_many import failures
 
             report: Report = asyncio.run(self._stop(context, handle))
             if said := failures([report], confirmed=True):
@@ -355,7 +355,7 @@ class ExternalRunSensor(BaseSensorOperator):
 
     async def _stop(self, context: Context, handle: Handle) -> Report:
         from airflow_runctl.control.stop import StopNote
-        from airflow_runctl.control.stop_all import stop_target
+        from airflow_runctl.control.stop_many import stop_target
         from airflow_runctl.transport.aio import close_session
 
         target = self._target or await self._open(context, handle)

@@ -13,7 +13,7 @@ import aiohttp
 from tenacity import AsyncRetrying
 from yarl import URL
 
-from airflow_runctl.exceptions import BadAnswer, TransportError
+from airflow_runctl.exceptions import BadAnswer
 from airflow_runctl.transport.endpoint import (
     CONNECT_TIMEOUT,
     MAX_BODY,
@@ -23,6 +23,7 @@ from airflow_runctl.transport.endpoint import (
     transport_error,
 )
 from airflow_runctl.transport.retry import Patience, arguments
+from airflow_runctl.transport.steps import Steps
 from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, Open, Pause, Step, Tell
 
 T = TypeVar("T")
@@ -72,28 +73,17 @@ class AsyncTransport:
         :param patience: how long to go on with one request, and with the whole.
         :raises TransportError: if the flow's time is up, or it did not catch one.
         """
-        patience = patience or Patience()
-        answer: object = None
-        failure: Exception | None = None
-        while True:
-            try:
-                step = flow.throw(failure) if failure else flow.send(answer)
-            except StopIteration as stop:
-                result: T = stop.value
-                return result
-            answer, failure = None, None
-            try:
-                answer = await self._do(step, patience)
-            except (TransportError, BadAnswer) as error:
-                failure = error
+        steps = Steps(flow, patience)
+        while (step := steps.next()) is not None:
+            with steps.carrying_out():
+                steps.answer = await self._do(step, steps.patience)
+        return steps.result
 
     async def _do(self, step: Step, patience: Patience) -> object:
         if isinstance(step, Tell):
             if self._listener is not None:
                 await self._listener(step.what)
             return None
-        if patience.left() <= 0:
-            raise TransportError("The time for this is up.", sent=False)
         if isinstance(step, Pause):
             await asyncio.sleep(min(step.seconds, patience.left()))
             return None

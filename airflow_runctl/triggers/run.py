@@ -9,15 +9,16 @@ from contextvars import Context as ContextVars
 from typing import Any, Final
 
 from airflow_runctl.compat import TRIGGERS_HEAR_OF_KILLS, BaseTrigger, TriggererChannel, TriggerEvent
-from airflow_runctl.control.ledger import AUDIT_KEY, audit_of, note_intent, noted_stop
 from airflow_runctl.control.ownership import is_followed
+from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent, noted_stop
 from airflow_runctl.control.seal import describe
-from airflow_runctl.control.slow import Callback, SlowRun, acall
+from airflow_runctl.control.slow_runs import Callback, SlowRun, acall
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
-from airflow_runctl.control.stop_all import Connections, Target, stop_target
+from airflow_runctl.control.stop_many import Connections, Target, stop_target
 from airflow_runctl.control.watch import POLL_INTERVAL, POLL_PATIENCE, RIDE_OUT, Slow, Watched, follow
 from airflow_runctl.exceptions import ConnectionUnreadable, RunctlError
 from airflow_runctl.runs import HANDLE_KEY, RunStatus, StopReason, TaskKey
+from airflow_runctl.vendors.base import Flow
 
 KILL_SECONDS: Final = 25.0
 """How long ``on_kill`` waits for its stop; Airflow gives it 30. The stop itself goes on behind it."""
@@ -100,7 +101,10 @@ class ExternalRunTrigger(BaseTrigger):
 
     async def _watch(self) -> Watched:
         target = await self._open_patiently()
-        flow = follow(
+        return await target.access.adrive(self._follow(target), POLL_PATIENCE, listener=self._heard)
+
+    def _follow(self, target: Target) -> Flow[Watched]:
+        return follow(
             target.access.vendor,
             target.run,
             by="triggerer",
@@ -110,7 +114,6 @@ class ExternalRunTrigger(BaseTrigger):
             ride_out=self.ride_out,
             warn_at=self.warn_at,
         )
-        return await target.access.adrive(flow, POLL_PATIENCE, listener=self._heard)
 
     async def _open_patiently(self) -> Target:
         """Open the handle; put up with an Airflow that cannot give the connection for a while."""

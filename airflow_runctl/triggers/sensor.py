@@ -6,9 +6,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from airflow_runctl.control.watch import POLL_INTERVAL, POLL_PATIENCE, RIDE_OUT, Watched, follow
+from airflow_runctl.control.stop_many import Target
+from airflow_runctl.control.watch import POLL_INTERVAL, RIDE_OUT, Watched, follow
 from airflow_runctl.runs import RunState, TaskKey
 from airflow_runctl.triggers.run import ExternalRunTrigger
+from airflow_runctl.vendors.base import Flow
 
 
 class ExternalRunSensorTrigger(ExternalRunTrigger):
@@ -47,9 +49,8 @@ class ExternalRunSensorTrigger(ExternalRunTrigger):
         more = {name: getattr(self, name) for name in ("target_states", "backoff_since", "max_wait")}
         return path, {**arguments, **more}
 
-    async def _watch(self) -> Watched:
-        target = await self._open_patiently()
-        flow = follow(
+    def _follow(self, target: Target) -> Flow[Watched]:
+        return follow(
             target.access.vendor,
             target.run,
             by="triggerer",
@@ -59,7 +60,6 @@ class ExternalRunSensorTrigger(ExternalRunTrigger):
             ride_out=self.ride_out,
             ends=frozenset(map(RunState, self.target_states)),
         )
-        return await target.access.adrive(flow, POLL_PATIENCE, listener=self._heard)
 
     def _where(self) -> TaskKey | None:
         """Return no task instance: the one that is deferred on this trigger is not the run's owner."""

@@ -34,7 +34,7 @@ from airflow.utils.log import secrets_masker
 from airflow.utils.session import create_session
 from airflow.utils.types import DagRunType
 
-from airflow_runctl import compat
+from airflow_runctl.compat import database
 from tests.fakes.airflow_3 import Attempt, Deferral, Instance, Messages, Refusal
 
 OURS = ("airflow_runctl", "airflow.task")
@@ -129,7 +129,7 @@ class FakeAirflow(Messages):
     def patch(self, patch: pytest.MonkeyPatch) -> None:
         """Put the thin layer about Airflow's own calls."""
         plain_set, plain_get, plain_delete = XCom.set, XCom.get_one, XCom.delete
-        plain_states, plain_mask = compat._task_states_in_database, secrets_masker.SecretsMasker.add_mask
+        plain_states, plain_mask = database.task_states_in_database, secrets_masker.SecretsMasker.add_mask
 
         @functools.wraps(plain_set)
         def set_xcom(cls: Any, key: str, value: Any, **where: Any) -> None:
@@ -164,7 +164,7 @@ class FakeAirflow(Messages):
         patch.setattr(XCom, "set", classmethod(set_xcom))
         patch.setattr(XCom, "get_one", staticmethod(get_one))
         patch.setattr(XCom, "delete", classmethod(delete))
-        patch.setattr(compat, "_task_states_in_database", task_states)
+        patch.setattr(database, "task_states_in_database", task_states)
         patch.setattr(secrets_masker.SecretsMasker, "add_mask", add_mask)
         patch.setattr("airflow.models.connection.ensure_secrets_loaded", lambda: [EnvironmentVariablesBackend(), self])
 

@@ -31,7 +31,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from airflow_runctl.compat import HAS_TASK_STORE, TRIGGERS_HEAR_OF_KILLS
-from airflow_runctl.control.ledger import AUDIT_KEY, search_in
+from airflow_runctl.control.records import AUDIT_KEY, search_in
 from airflow_runctl.control.seal import handle_of, open_handle
 from airflow_runctl.exceptions import HandleError
 from airflow_runctl.hooks.base import Access, hook_class

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from airflow_runctl.compat import IS_AIRFLOW_2, AirflowFailException
-from airflow_runctl.control import stop_all
+from airflow_runctl.control import stop_dag_run
 from airflow_runctl.control.attempt import Attempt as RunAttempt
-from airflow_runctl.control.ledger import AUDIT_KEY
+from airflow_runctl.control.records import AUDIT_KEY
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.notifications import StopRunsNotifier
 from airflow_runctl.operators.axiom import AxiomTriggerRunOperator
@@ -350,10 +350,10 @@ def test_run_of_a_start_whose_process_was_lost_is_looked_for_and_stopped(
 def test_run_that_came_up_long_after_a_lost_start_is_named_and_left_alone(
     stops: Stops, box: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_runctl.control import lost_start
+    from airflow_runctl.control import identity
 
     lose_start(stops, box, monkeypatch)
-    monkeypatch.setattr(lost_start, "LATER", timedelta(seconds=-30))
+    monkeypatch.setattr(identity, "LATER", timedelta(seconds=-30))
     with pytest.raises(RunctlError, match=f"Nothing tells which it is of: {box.runs()[0]['run_id']}"):
         stops.deadline()
     assert stops.states() == [True]
@@ -386,7 +386,7 @@ def test_start_stops_its_run_itself_if_the_callback_has_ended(
 def test_running_task_without_a_start_is_waited_for_only_a_little(
     stops: Stops, box: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stop_all, "GRACE_SECONDS", 0.3)
+    monkeypatch.setattr(stop_dag_run, "GRACE_SECONDS", 0.3)
     stops.fake.states["bash"] = "running"
     stops.start()
     looks = len(stops.fake.sent("GetTaskStates"))

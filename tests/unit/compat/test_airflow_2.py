@@ -16,7 +16,7 @@ import pytest
 
 from airflow_runctl import compat
 from airflow_runctl.compat import IS_AIRFLOW_2, AirflowFailException, AirflowTaskTimeout
-from airflow_runctl.control.ledger import AUDIT_KEY
+from airflow_runctl.control.records import AUDIT_KEY
 from airflow_runctl.control.stop import StopNote
 from airflow_runctl.notifications import StopRunsNotifier
 from airflow_runctl.operators.axiom import AxiomTriggerRunOperator

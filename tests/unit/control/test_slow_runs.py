@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_runctl.control import slow
+from airflow_runctl.control import slow_runs
 from airflow_runctl.operators.axiom import AxiomTriggerRunOperator
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
@@ -35,7 +35,7 @@ def _nothing_heard() -> Iterator[None]:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str], bool]]:
     found: list[tuple[str, dict[str, str], bool]] = []
-    monkeypatch.setattr(slow, "count", lambda name, tags, in_triggerer: found.append((name, tags, in_triggerer)))
+    monkeypatch.setattr(slow_runs, "count", lambda name, tags, in_triggerer: found.append((name, tags, in_triggerer)))
     return found
 
 
@@ -141,7 +141,7 @@ def test_a_callback_that_hangs_does_not_keep_a_worker_from_the_limit(
     fake: FakeAirflow, box: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = asyncio.Event()
-    monkeypatch.setattr(slow, "CALLBACK_SECONDS", 0.1)
+    monkeypatch.setattr(slow_runs, "CALLBACK_SECONDS", 0.1)
 
     async def hang(context: dict[str, Any]) -> None:
         HEARD.append(("hangs", context))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_runctl.control import change
+from airflow_runctl.control import pause_resume
 from airflow_runctl.control.stop import StopNote, stop
 from airflow_runctl.exceptions import CannotStop, InvalidIdentifier, NotFound, RunctlError
 from airflow_runctl.hooks.base import Access
@@ -422,7 +422,7 @@ def test_reason_decides_whether_a_retry_may_start_the_run_again(reason: StopReas
 
 
 def resume(case: Case, timeout: float = 10.0) -> Any:
-    flow = change.change(case.access.vendor, case.run, change.RESUME, timeout=timeout)
+    flow = pause_resume.change(case.access.vendor, case.run, pause_resume.RESUME, timeout=timeout)
     return case.client.drive(case.access, flow, ONCE)
 
 

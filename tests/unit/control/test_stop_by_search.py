@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_runctl.control.search import matching, stop_all_matching
+from airflow_runctl.control.stop_by_search import matching, stop_all_matching
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.hooks.base import Access, hook_class
 from airflow_runctl.operators.bctrl import BctrlRunTaskOperator, BctrlStopRuntimeOperator

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_runctl.compat import HAS_TASK_STORE, IS_AIRFLOW_2, AirflowFailException, AirflowTaskTimeout, lead_over_core
-from airflow_runctl.control.ledger import AUDIT_KEY
+from airflow_runctl.control.records import AUDIT_KEY
 from airflow_runctl.control.stop import StopNote
 from airflow_runctl.control.watch import Watched
 from airflow_runctl.exceptions import (
@@ -964,13 +964,13 @@ def test_run_that_came_up_long_after_the_lost_start_is_not_taken_for_its_own(
     tasks: Tasks, box: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody else's, of the same pipeline, while ours never reached the vendor."""
-    from airflow_runctl.control import lost_start
+    from airflow_runctl.control import identity
 
     box.fault("snaplogic", "start", "cut", count=1)
     assert isinstance(tasks.run(tasks.snaplogic, retries=1).error, StartUncertain)
     box.clear_faults()
     strange = tasks.leave_running(task_id="strange", name="early-hang")
-    monkeypatch.setattr(lost_start, "LATER", timedelta(seconds=-30))
+    monkeypatch.setattr(identity, "LATER", timedelta(seconds=-30))
     attempt = tasks.run(tasks.snaplogic, try_number=2)
     assert isinstance(attempt.error, AirflowFailException)
     assert f"Nothing tells which it is of: {strange['run_id']}." in attempt.said

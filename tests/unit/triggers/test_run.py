@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from airflow_runctl.control import ownership
-from airflow_runctl.control.ledger import AUDIT_KEY, LEFT_BY, noted_stop
+from airflow_runctl.control.records import AUDIT_KEY, LEFT_BY, noted_stop
 from airflow_runctl.control.seal import handle_of, open_handle
 from airflow_runctl.control.watch import Watched
 from airflow_runctl.hooks.snaplogic import SnapLogicHook

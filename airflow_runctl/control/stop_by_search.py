@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from airflow_runctl.compat import BlockingChannel
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
-from airflow_runctl.control.stop_all import Report, Target, failures, stop_target
+from airflow_runctl.control.stop_many import Report, Target, failures, stop_target
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.hooks.base import Access, RunHook
 from airflow_runctl.runs import ExternalRun, StopReason

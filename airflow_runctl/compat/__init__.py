@@ -1,0 +1,101 @@
+"""The only room that knows which Airflow this is: 2.11, or 3.1 and newer.
+
+What differs in substance between versions, or between Airflow's processes, is a constant or a function here, and the
+rest of the package imports it from here. In the order in which one reads it:
+
+- ``release.py``: which Airflow; the constants that say what it has.
+- ``names.py``: Airflow's classes and exceptions, from wherever this version has them.
+- ``task.py``: a task instance and its context.
+- ``signals.py``: what interrupts a task.
+- ``xcom.py``, ``metrics.py``: XComs and metrics, by blocking calls.
+- ``processes.py``: which of Airflow's processes this is.
+- ``channels.py``: how each process asks Airflow, from an event loop too.
+- ``database.py``: what only the metadata database of 2.11 tells.
+"""
+
+from airflow_runctl.compat.channels import BlockingChannel, Channel, TriggererChannel, callback_channel
+from airflow_runctl.compat.database import unfinished_dag_runs
+from airflow_runctl.compat.metrics import count
+from airflow_runctl.compat.names import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseHook,
+    BaseNotifier,
+    BaseOperator,
+    BaseOperatorLink,
+    BaseSensorOperator,
+    BaseTrigger,
+    PokeReturnValue,
+    TaskDeferralError,
+    TaskDeferralTimeout,
+    TaskDeferred,
+    TriggerEvent,
+    XCom,
+    conf,
+    mask_secret,
+)
+from airflow_runctl.compat.processes import dag_file_seconds, in_dag_processor
+from airflow_runctl.compat.release import AIRFLOW, HAS_TASK_STORE, IS_AIRFLOW_2, TRIGGERS_HEAR_OF_KILLS
+from airflow_runctl.compat.signals import alarm_held_back, kill_held_back, when_airflow_was_told
+from airflow_runctl.compat.task import (
+    TaskStore,
+    context_of_lost_resumption,
+    further_try_is_coming,
+    is_marked,
+    lead_over_core,
+    start_date,
+    task_key,
+    task_store,
+)
+from airflow_runctl.compat.xcom import delete_xcom, get_xcom, set_xcom
+
+__all__ = [
+    "AIRFLOW",
+    "HAS_TASK_STORE",
+    "IS_AIRFLOW_2",
+    "TRIGGERS_HEAR_OF_KILLS",
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "AirflowTaskTimeout",
+    "BaseHook",
+    "BaseNotifier",
+    "BaseOperator",
+    "BaseOperatorLink",
+    "BaseSensorOperator",
+    "BaseTrigger",
+    "BlockingChannel",
+    "Channel",
+    "PokeReturnValue",
+    "TaskDeferralError",
+    "TaskDeferralTimeout",
+    "TaskDeferred",
+    "TaskStore",
+    "TriggerEvent",
+    "TriggererChannel",
+    "XCom",
+    "alarm_held_back",
+    "callback_channel",
+    "conf",
+    "context_of_lost_resumption",
+    "count",
+    "dag_file_seconds",
+    "delete_xcom",
+    "further_try_is_coming",
+    "get_xcom",
+    "in_dag_processor",
+    "is_marked",
+    "kill_held_back",
+    "lead_over_core",
+    "mask_secret",
+    "set_xcom",
+    "start_date",
+    "task_key",
+    "task_store",
+    "unfinished_dag_runs",
+    "when_airflow_was_told",
+]

@@ -1,0 +1,157 @@
+"""How each of Airflow's processes asks Airflow, and whether it may write: connections, XComs, states of tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from airflow_runctl.compat import database
+from airflow_runctl.compat.names import BaseHook, XCom
+from airflow_runctl.compat.processes import in_dag_processor
+from airflow_runctl.compat.release import IS_AIRFLOW_2
+from airflow_runctl.compat.xcom import address, delete_xcom, get_xcom, set_xcom
+from airflow_runctl.runs import TaskKey
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+
+class Channel(Protocol):
+    """What a process may ask of Airflow, and whether it may write."""
+
+    writable: bool
+
+    async def connection(self, conn_id: str) -> tuple[Connection, dict[str, Any]]:
+        """Return a connection and its extra."""
+
+    async def get(self, key: str, where: TaskKey) -> Any:
+        """Return the XCom ``key`` of a task instance, or ``None``."""
+
+    async def set(self, key: str, value: Any, where: TaskKey) -> None:
+        """Store an XCom."""
+
+    async def delete(self, key: str, where: TaskKey) -> None:
+        """Delete an XCom; a missing one is no error."""
+
+    async def task_states(self, dag_id: str, run_id: str, only: TaskKey | None = None) -> dict[str, str | None]:
+        """Return the states of a Dag run's tasks, or of one; a mapped instance is named ``<task_id>_<index>``."""
+
+
+def _send_message(name: str, **fields: Any) -> tuple[Any, Any]:
+    from airflow.sdk.execution_time import comms, task_runner
+
+    return task_runner.SUPERVISOR_COMMS, getattr(comms, name)(**fields)
+
+
+def _one(task: TaskKey | None) -> dict[str, Any]:
+    return {"task_ids": [task.task_id], "map_index": task.map_index} if task else {}
+
+
+class BlockingChannel:
+    """The worker and the Dag processor: one callback at a time, so a blocking call holds up nobody.
+
+    :param writable: ``False`` in a Dag processor that cannot write: there a write is never answered and hangs.
+    """
+
+    def __init__(self, *, writable: bool) -> None:
+        self.writable = writable
+
+    async def connection(self, conn_id: str) -> tuple[Connection, dict[str, Any]]:
+        """Return a connection and its extra."""
+        conn = BaseHook.get_connection(conn_id)
+        return conn, conn.extra_dejson
+
+    async def get(self, key: str, where: TaskKey) -> Any:
+        """Return an XCom, or ``None``."""
+        return get_xcom(key, where)
+
+    async def set(self, key: str, value: Any, where: TaskKey) -> None:
+        """Store an XCom, where that is possible."""
+        if self.writable:
+            set_xcom(key, value, where)
+
+    async def delete(self, key: str, where: TaskKey) -> None:
+        """Delete an XCom, where that is possible."""
+        if self.writable:
+            delete_xcom(key, where)
+
+    async def task_states(self, dag_id: str, run_id: str, only: TaskKey | None = None) -> dict[str, str | None]:
+        """Return the states of a Dag run's tasks, or of one."""
+        if IS_AIRFLOW_2:
+            return database.task_states_in_database(dag_id, run_id, only)
+        comms, message = _send_message("GetTaskStates", dag_id=dag_id, run_ids=[run_id], **_one(only))
+        return dict(comms.send(message).task_states.get(run_id, {}))
+
+
+class _SupervisedTriggerer:
+    """The triggerer of Airflow 3: its supervisor answers messages. Only awaitable calls: it serves many."""
+
+    writable = True
+
+    async def connection(self, conn_id: str) -> tuple[Connection, dict[str, Any]]:
+        """Return a connection and its extra."""
+        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+
+        conn = await get_async_connection(conn_id)
+        return conn, await get_async_extra_dejson(conn)
+
+    async def get(self, key: str, where: TaskKey) -> Any:
+        """Return an XCom, or ``None``."""
+        # Not ``XCom.aget_one``: that came with 3.3.
+        comms, message = _send_message("GetXCom", **address(key, where))
+        answer = await comms.asend(message)
+        return None if answer.value is None else XCom.deserialize_value(answer)
+
+    async def set(self, key: str, value: Any, where: TaskKey) -> None:
+        """Store an XCom."""
+        comms, message = _send_message(
+            "SetXCom", **{**address(key, where), "value": XCom.serialize_value(value, **address(key, where))}
+        )
+        await comms.asend(message)
+
+    async def delete(self, key: str, where: TaskKey) -> None:
+        """Delete an XCom; a missing one is no error."""
+        comms, message = _send_message("DeleteXCom", **address(key, where))
+        await comms.asend(message)
+
+    async def task_states(self, dag_id: str, run_id: str, only: TaskKey | None = None) -> dict[str, str | None]:
+        """Return the states of a Dag run's tasks, or of one."""
+        comms, message = _send_message("GetTaskStates", dag_id=dag_id, run_ids=[run_id], **_one(only))
+        answer = await comms.asend(message)
+        return dict(answer.task_states.get(run_id, {}))
+
+
+class _TriggererWithDatabase:
+    """The triggerer of Airflow 2.11: as every process it has the database, which is asked in threads."""
+
+    writable = True
+
+    async def connection(self, conn_id: str) -> tuple[Connection, dict[str, Any]]:
+        """Return a connection and its extra."""
+        conn = await asyncio.to_thread(BaseHook.get_connection, conn_id)
+        return conn, conn.extra_dejson
+
+    async def get(self, key: str, where: TaskKey) -> Any:
+        """Return an XCom, or ``None``."""
+        return await asyncio.to_thread(get_xcom, key, where)
+
+    async def set(self, key: str, value: Any, where: TaskKey) -> None:
+        """Store an XCom."""
+        await asyncio.to_thread(set_xcom, key, value, where)
+
+    async def delete(self, key: str, where: TaskKey) -> None:
+        """Delete an XCom; a missing one is no error."""
+        await asyncio.to_thread(delete_xcom, key, where)
+
+    async def task_states(self, dag_id: str, run_id: str, only: TaskKey | None = None) -> dict[str, str | None]:
+        """Return the states of a Dag run's tasks, or of one."""
+        return await asyncio.to_thread(database.task_states_in_database, dag_id, run_id, only)
+
+
+TriggererChannel: Final[type[Channel]] = _TriggererWithDatabase if IS_AIRFLOW_2 else _SupervisedTriggerer
+"""The triggerer: triggers and the callbacks of deadlines."""
+
+
+def callback_channel() -> Channel:
+    """Return how a callback in the worker or the Dag processor asks Airflow."""
+    return BlockingChannel(writable=IS_AIRFLOW_2 or not in_dag_processor())

@@ -1,0 +1,169 @@
+"""Stops many runs at once: reads each connection once, opens handles, stops each run, reports on each.
+
+Every run has a flow of its own; all are under way together, so that the first request to stop each of
+them is out before anybody waits for a confirmation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_runctl.compat import Channel
+from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent
+from airflow_runctl.control.seal import Handle, open_handle
+from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, stop
+from airflow_runctl.exceptions import ConnectionUnreadable, RunctlError
+from airflow_runctl.hooks.base import Access, hook_class
+from airflow_runctl.runs import HANDLE_KEY, ExternalRun, StopOutcome, StopResult, TaskKey
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A run that is to be stopped.
+
+    :param run: the run.
+    :param access: the connection that reaches it.
+    :param handle: its handle, to tell it from a later one at the same task instance.
+    """
+
+    run: ExternalRun
+    access: Access
+    handle: Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of one target, or of a handle that could not be opened.
+
+    :param run: words for the run.
+    :param where: the task instance that owns it.
+    :param result: the outcome, if it got that far.
+    :param error: why it was not stopped.
+    """
+
+    run: str
+    where: TaskKey | None
+    result: StopResult | None = None
+    error: str | None = None
+
+    def out(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return {
+            "run": self.run,
+            "task": str(self.where) if self.where else None,
+            "outcome": self.result and self.result.outcome.value,
+            "seconds": self.result and self.result.seconds,
+            "error": self.error,
+        }
+
+
+class Connections:
+    """Reads each connection once.
+
+    :param channel: how this process asks Airflow.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._asked: dict[tuple[str, str], asyncio.Task[Access]] = {}
+
+    async def access(self, vendor: str, conn_id: str) -> Access:
+        """Return what a connection gives access to.
+
+        :raises ConnectionUnreadable: if Airflow does not give it.
+        :raises RunctlError: if it is of another type, or lacks something.
+        """
+        key = (vendor, conn_id)
+        if key not in self._asked:
+            self._asked[key] = asyncio.create_task(self._read(vendor, conn_id))
+        return await asyncio.shield(self._asked[key])
+
+    async def _read(self, vendor: str, conn_id: str) -> Access:
+        hook = hook_class(vendor)
+        try:
+            conn, extra = await self._channel.connection(conn_id)
+        except Exception as error:
+            raise ConnectionUnreadable(f"Connection {conn_id!r} cannot be read ({type(error).__name__}).") from error
+        return hook.access_of(conn, extra)
+
+    async def open(self, handle: Handle, found_at: TaskKey | None) -> Target:
+        """Return the run behind a handle.
+
+        :raises RunctlError: if the handle cannot be trusted, or its connection not be read.
+        """
+        access = await self.access(str(handle.get("vendor")), str(handle.get("conn_id")))
+        return Target(open_handle(handle, access, found_at=found_at), access, handle)
+
+
+async def stop_target(
+    channel: Channel, target: Target, note: StopNote, timeout: float, *, records: bool = True
+) -> Report:
+    """Stop one run, record intent and outcome at its owner, and say what came of it.
+
+    :param records: False if the records at the task instance are a later attempt's by now.
+    """
+    run, access = target.run, target.access
+    where = run.owner.key if run.owner else None
+    records = records and where is not None and channel.writable
+    last: StopNote = note
+
+    async def record(what: object) -> None:
+        nonlocal last
+        if isinstance(what, StopNote):
+            last = what
+            if where is not None and records and what.outcome is None:
+                await quietly("record the intent", note_intent(channel, where, what, target.handle))
+
+    flow = stop(access.vendor, run, note, timeout=timeout)
+    name = f"{access.vendor.label} run {run.run_id}"
+    try:
+        result = await access.adrive(flow, STOP_PATIENCE, listener=record)
+    except RunctlError as error:
+        log.error("%s was not stopped (%s): %s", name, note.reason.value, error)
+        return Report(name, where, error=str(error))
+    log.info("%s: %s in %.1f s (%s, by %s)", name, result.outcome.value, result.seconds, note.reason.value, note.by)
+    if where is not None and records:
+        await quietly("record the outcome", _record_outcome(channel, where, target, result, last))
+    return Report(name, where, result)
+
+
+async def _record_outcome(channel: Channel, where: TaskKey, target: Target, result: StopResult, note: StopNote) -> None:
+    """Store the outcome, unless a later attempt has put another handle there meanwhile."""
+    stored = await channel.get(HANDLE_KEY, where)
+    if isinstance(stored, Mapping) and stored.get("token") != target.handle.get("token"):
+        return
+    await channel.set(AUDIT_KEY, audit_of(target.run, result.status, note), where)
+    if result.is_over and stored is not None:
+        await channel.delete(HANDLE_KEY, where)
+
+
+async def quietly(what: str, doing: Any) -> None:
+    """Await ``doing``; a record that cannot be written must not keep a run alive."""
+    try:
+        await doing
+    except Exception:
+        log.warning("Could not %s of a stop", what, exc_info=True)
+
+
+def failures(reports: Iterable[Report], *, confirmed: bool) -> list[str]:
+    """Return a sentence for each run that may still be alive.
+
+    :param confirmed: count a stop that was only requested as a failure.
+    """
+    said = [f"{report.run}: {report.error}" for report in reports if report.error]
+    if confirmed:
+        said += [
+            f"{report.run}: asked to stop, not confirmed in {report.result.seconds:.0f} s; it may be alive."
+            for report in reports
+            if report.result and report.result.outcome is StopOutcome.REQUESTED
+        ]
+    return said
+
+
+__all__ = ["Connections", "Report", "Target", "failures", "stop_target"]

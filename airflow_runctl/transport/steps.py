@@ -1,0 +1,68 @@
+"""Steps through a flow for whoever drives it: what both drivers do alike, and neither waits for.
+
+A driver asks for the flow's next step, carries it out, says what came of it, and asks again::
+
+    steps = Steps(flow, patience)
+    while (step := steps.next()) is not None:
+        with steps.carrying_out():
+            steps.answer = ...
+    return steps.result
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar, cast
+
+from airflow_runctl.exceptions import BadAnswer, TransportError
+from airflow_runctl.transport.retry import Patience
+from airflow_runctl.vendors.base import Flow, Step, Tell
+
+T = TypeVar("T")
+
+
+class Steps(Generic[T]):
+    """A flow on its way.
+
+    :param flow: the flow.
+    :param patience: how long to go on; 60 s for a request and its repetitions by default.
+    """
+
+    def __init__(self, flow: Flow[T], patience: Patience | None) -> None:
+        self.patience = patience or Patience()
+        self.answer: object = None
+        """What came of the last step; the driver sets it."""
+        self._flow = flow
+        self._failure: Exception | None = None
+        self._result: T | None = None
+
+    def next(self) -> Step | None:
+        """Give the flow what came of its last step; return the next one, or ``None`` at the end of the flow.
+
+        Once the time is up, a step that would take some is answered with an error instead.
+        """
+        while True:
+            answer, failure = self.answer, self._failure
+            self.answer = self._failure = None
+            try:
+                step = self._flow.throw(failure) if failure else self._flow.send(answer)
+            except StopIteration as stop:
+                self._result = stop.value
+                return None
+            if isinstance(step, Tell) or self.patience.left() > 0:
+                return step
+            self._failure = TransportError("The time for this is up.", sent=False)
+
+    @contextmanager
+    def carrying_out(self) -> Iterator[None]:
+        """Keep an error of the step for the flow, which may catch it."""
+        try:
+            yield
+        except (TransportError, BadAnswer) as error:
+            self._failure = error
+
+    @property
+    def result(self) -> T:
+        """What the flow returned."""
+        return cast(T, self._result)
