@@ -3,14 +3,16 @@
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from airflow_runctl.control import slow_runs
+from airflow_runctl.control import slow_runs, watch
 from airflow_runctl.operators.axiom import AxiomTriggerRunOperator
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
@@ -22,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("brisk")
 
 MODES = ["worker", "deferred"]
 SOON = timedelta(seconds=0.3)
-LATER = timedelta(seconds=5)
+LATER = timedelta(hours=1)
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +39,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str], 
     found: list[tuple[str, dict[str, str], bool]] = []
     monkeypatch.setattr(slow_runs, "count", lambda name, tags, in_triggerer: found.append((name, tags, in_triggerer)))
     return found
+
+
+@pytest.fixture
+def an_hour_passes_when_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever watches the run finds an hour gone once its slowness was reported, however long that takes."""
+    hour = LATER.total_seconds()
+    monkeypatch.setattr(watch, "time", SimpleNamespace(time=lambda: time.time() + (hour if HEARD else 0.0)))
 
 
 @pytest.fixture
@@ -104,6 +113,7 @@ def test_a_slow_run_is_reported_once_and_left_alone(
     assert counted == [("runctl.slow_runs", tags, mode == "deferred")]
 
 
+@pytest.mark.usefixtures("an_hour_passes_when_heard")
 @pytest.mark.parametrize("mode", MODES)
 def test_warn_after_and_max_runtime_are_two_arguments(fake: FakeAirflow, box: Sandbox, mode: str) -> None:
     box.behave("axiom", "Hang", stop_seconds=0.02)
@@ -137,6 +147,7 @@ def test_a_callback_that_fails_changes_nothing_of_how_the_task_ends(
     assert eventually(lambda: "The callback tests.unit.control.slow_callbacks.fail of a slow run failed" in caplog.text)
 
 
+@pytest.mark.usefixtures("an_hour_passes_when_heard")
 def test_a_callback_that_hangs_does_not_keep_a_worker_from_the_limit(
     fake: FakeAirflow, box: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
