@@ -28,7 +28,7 @@ if IS_AIRFLOW_2:
 else:
     from tests.fakes.airflow_3 import FakeAirflow, in_place  # type: ignore[assignment]
 
-LONGEST = "test_wheel.py"
+LONGEST = ("test_property_of_runs.py", "test_wheel.py", "test_versions_parse.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     At the end all other processes would wait for the longest. And an operator holds back SIGALRM, with which
     pytest-timeout ends a test otherwise.
     """
-    items.sort(key=lambda item: item.path.name != LONGEST)
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     for item in items:
         if "fake" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(item.config.getoption("timeout") or 180, method="thread"))

@@ -1,23 +1,28 @@
-"""What Dag files and Airflow's own processes import must not cost an HTTP library: looked at in fresh interpreters."""
+"""What Dag files and Airflow's own processes import must not cost an HTTP library: looked at in fresh processes."""
 
 import json
 import subprocess
 import sys
-
-import pytest
 
 from tests.places import PACKAGE, ROOT
 
 HEAVY = {"requests", "aiohttp", "httpx", "urllib3", "cryptography", "yarl", "certifi"}
 
 LOOK = """
-import json, sys
-from airflow.providers.common.compat.sdk import BaseOperator, DAG
-before = set(sys.modules)
-import importlib
-importlib.import_module({module!r})
-print(json.dumps(sorted(set(sys.modules) - before)))
+import importlib, json, os, sys
+{before}
+seen = set(sys.modules)
+for module in json.loads({modules!r}):
+    if os.fork() == 0:
+        importlib.import_module(module)
+        os.write(1, (json.dumps([module, sorted(set(sys.modules) - seen)]) + "\\n").encode())
+        os._exit(0)
+    if os.wait()[1] != 0:
+        sys.exit(f"{{module}} cannot be imported")
 """
+"""Imports each module in a process of its own, which has seen what ``before`` imports and nothing else."""
+
+A_DAG_FILE_HAS_SEEN = "from airflow.providers.common.compat.sdk import BaseOperator, DAG"
 
 LOOK_AT_NOTHING = """
 import sys
@@ -36,35 +41,43 @@ def modules(*folders: str) -> list[str]:
     return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths if path.stem != "__init__"]
 
 
-def added(code: str) -> list[str]:
+def said_by(code: str) -> str:
     """Return what ``code`` prints, run in a fresh interpreter that has seen nothing."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    found: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return done.stdout
+
+
+def added(modules: list[str], before: str = "") -> dict[str, set[str]]:
+    """Return, for each module, the modules that its import adds to those that ``before`` has imported."""
+    said = said_by(LOOK.format(before=before, modules=json.dumps(modules)))
+    found = {module: set(new) for module, new in map(json.loads, said.splitlines()[-len(modules) :])}
+    assert set(found) == set(modules)
+    assert all(module in new for module, new in found.items())
     return found
 
 
-@pytest.mark.parametrize("module", [*modules("operators", "sensors"), "airflow_runctl.notifications"])
-def test_what_a_dag_file_imports_adds_no_http_library(module: str) -> None:
-    new = added(LOOK.format(module=module))
-    assert module in new
-    assert {name for name in new if name.partition(".")[0] in HEAVY} == set()
+def among(what: set[str], found: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Return the modules that add something of ``what``, and what that is."""
+    heavy = {module: {name for name in new if name.partition(".")[0] in what} for module, new in found.items()}
+    return {module: names for module, names in heavy.items() if names}
+
+
+def test_what_a_dag_file_imports_adds_no_http_library() -> None:
+    files = [*modules("operators", "sensors"), "airflow_runctl.notifications"]
+    assert among(HEAVY, added(files, A_DAG_FILE_HAS_SEEN)) == {}
 
 
 def test_provider_info_imports_nothing() -> None:
-    assert added(LOOK_AT_NOTHING) == ["airflow_runctl", "airflow_runctl.provider_info"]
+    assert json.loads(said_by(LOOK_AT_NOTHING)) == ["airflow_runctl", "airflow_runctl.provider_info"]
 
 
-@pytest.mark.parametrize("module", ["airflow_runctl.runs", *modules("vendors")])
-def test_vendors_and_words_import_neither_airflow_nor_an_http_library(module: str) -> None:
-    code = f"import json, sys; before = set(sys.modules); import importlib; importlib.import_module({module!r}); "
-    new = added(code + "print(json.dumps(sorted(set(sys.modules) - before)))")
-    assert {name for name in new if name.partition(".")[0] in HEAVY | {"airflow", "tenacity"}} == set()
+def test_vendors_and_words_import_neither_airflow_nor_an_http_library() -> None:
+    assert among(HEAVY | {"airflow", "tenacity"}, added(["airflow_runctl.runs", *modules("vendors")])) == {}
 
 
 def test_sandbox_imports_nothing_of_what_it_stands_in_for() -> None:
-    code = "import json, sys; before = set(sys.modules); import airflow_runctl.sandbox.server; "
-    new = added(code + "print(json.dumps(sorted(set(sys.modules) - before)))")
-    ours = {name.split(".")[1] for name in new if name.startswith("airflow_runctl.")}
-    assert ours == {"sandbox"}
-    assert "airflow" not in {name.partition(".")[0] for name in new}
+    found = added(["airflow_runctl.sandbox.server"])
+    (new,) = found.values()
+    assert {name.split(".")[1] for name in new if name.startswith("airflow_runctl.")} == {"sandbox"}
+    assert among({"airflow"}, found) == {}

@@ -6,11 +6,15 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from email.parser import Parser
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from airflow_runctl import __version__
 from airflow_runctl.compat import AIRFLOW
@@ -45,7 +49,7 @@ print(json.dumps([airflow_runctl.__file__, started.run_id, result.outcome, said]
 
 def build(folder: Path) -> Path:
     """Build the wheel and return it."""
-    done = run([sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)], folder)
+    done = run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)], folder)
     (wheel,) = folder.glob("*.whl")
     assert wheel.name in done
     return wheel
@@ -88,24 +92,76 @@ def test_wheel_holds_the_package_its_types_and_its_announcements(tmp_path: Path)
     assert "snaplogic = airflow_runctl.hooks.snaplogic:SnapLogicHook" in announced
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.skipif(CONSTRAINTS != NEWEST, reason="a whole environment is built for the newest Airflow only")
-def test_wheel_works_in_a_new_environment(tmp_path: Path, box: Sandbox) -> None:
-    """Made by pip from the constraints: a dependency that is not declared would be missing. One test, one install."""
-    wheel = build(tmp_path)
-    run([sys.executable, "-m", "venv", str(tmp_path / "venv")], tmp_path)
-    python, airflow = str(tmp_path / "venv/bin/python"), str(tmp_path / "venv/bin/airflow")
+def closure(wheel: Path) -> set[str]:
+    """Return the names of the installed distributions that the wheel needs, and what these need."""
+    with zipfile.ZipFile(wheel) as opened:
+        metadata = Parser().parsestr(opened.read(f"airflow_runctl-{__version__}.dist-info/METADATA").decode())
+    found: set[str] = set()
+    waiting = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
+    extras: dict[str, set[str]] = {}
+    while waiting:
+        needed = waiting.pop()
+        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+            continue
+        name = canonicalize_name(needed.name)
+        new = {"", *needed.extras} - extras.setdefault(name, set())
+        extras[name] |= new
+        found.add(name)
+        for line in (distribution(name).requires or []) if new else []:
+            inner = Requirement(line)
+            if any(inner.marker is None or inner.marker.evaluate({"extra": extra}) for extra in new):
+                inner.marker = None
+                waiting.append(inner)
+    return found
+
+
+def link(name: str, site: Path) -> None:
+    """Link every file of an installed distribution into ``site``, where nothing else of this environment is."""
+    for file in distribution(name).files or ():
+        if file.parts[0] != "..":
+            target = site / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                target.symlink_to(file.locate())
+
+
+def linked_environment(wheel: Path, folder: Path) -> Path:
+    """Make an environment of the wheel and of what it declares to need, by links into the running one."""
+    run([sys.executable, "-m", "venv", "--without-pip", str(folder)], folder.parent)
+    (site,) = folder.glob("lib/python*/site-packages")
+    for name in closure(wheel):
+        link(name, site)
+    with zipfile.ZipFile(wheel) as opened:
+        opened.extractall(site)
+    return folder / "bin/python"
+
+
+def installed_environment(wheel: Path, folder: Path) -> Path:
+    """Make an environment as a user does, with pip."""
+    run([sys.executable, "-m", "venv", str(folder)], folder.parent)
+    python = folder / "bin/python"
     quiet = ["-qq", "--disable-pip-version-check"]
-    run([python, "-m", "pip", "install", *quiet, "-c", str(CONSTRAINTS), str(wheel)], tmp_path)
-    run([python, "-m", "pip", "check", "--disable-pip-version-check"], tmp_path)
+    run([str(python), "-m", "pip", "install", *quiet, "-c", str(CONSTRAINTS), str(wheel)], folder.parent)
+    return python
+
+
+@pytest.mark.skipif(CONSTRAINTS != NEWEST, reason="a whole environment is made for the newest Airflow only")
+@pytest.mark.parametrize(
+    "make",
+    [linked_environment, pytest.param(installed_environment, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
+)
+def test_wheel_works_in_a_new_environment(make: Callable[[Path, Path], Path], tmp_path: Path, box: Sandbox) -> None:
+    """Made of the wheel and what it declares: what is not declared, and Airflow does not need either, is missing."""
+    python = str(make(build(tmp_path), tmp_path / "venv"))
+    run([sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python, "check"], tmp_path)
     environment = {"AIRFLOW_HOME": str(tmp_path / "home"), **box.connections}
+    airflow = [python, "-m", "airflow", "providers"]
 
     providers = {
-        row["package_name"]: row
-        for row in rows(run([airflow, "providers", "list", "-o", "json"], tmp_path, **environment))
+        row["package_name"]: row for row in rows(run([*airflow, "list", "-o", "json"], tmp_path, **environment))
     }
     assert providers["airflow-runctl"]["version"] == __version__
-    hooks = rows(run([airflow, "providers", "hooks", "-o", "json"], tmp_path, **environment))
+    hooks = rows(run([*airflow, "hooks", "-o", "json"], tmp_path, **environment))
     ours = {row["connection_type"]: row["class"] for row in hooks if row["package_name"] == "airflow-runctl"}
     assert ours["snaplogic"] == "airflow_runctl.hooks.snaplogic.SnapLogicHook"
     assert ours["axiom"] == "airflow_runctl.hooks.axiom.AxiomHook"
