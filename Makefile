@@ -1,29 +1,32 @@
 # One environment for everything, built from the constraints on first use; `make help` lists the targets.
 # The newest has the plain .venv, each other one an environment of its own beside it.
 NEWEST := 3.3
+OLDER := 2.11 3.1 3.2
 AIRFLOW := $(NEWEST)
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 VENV := .venv$(if $(filter-out $(NEWEST),$(AIRFLOW)),-$(AIRFLOW))
 BIN := $(VENV)/bin
-WORKERS := 4
+# Unit tests mostly wait, for their sandbox or for a time to pass: more of them at once than there are cores.
+WORKERS := 10
 STAMP := $(VENV)/stamp-$(AIRFLOW)
-# What failed last is remembered for each environment: ARGS=--last-failed runs that alone.
+# More arguments for pytest: ARGS=--last-failed runs alone what failed last, which each environment remembers.
 ARGS :=
-# AGAIN=1 runs system tests that failed once more, on their own: on two cores LocalExecutor and SQLite can get into
-# each other's way. The first failure stays in the output.
-AGAIN :=
 PYTEST := $(BIN)/python -m pytest --durations=15 --durations-min=1 -o cache_dir=$(VENV)/.pytest_cache $(ARGS)
-FAILED_ONCE_MORE = $(if $(AGAIN),|| { echo "System tests failed (see above). Once more:"; $(PYTEST) --last-failed \
-  --last-failed-no-failures none tests/system; })
+PARTS = $(PYTHON) .ci/parts.py
+# What knows nothing of Airflow, or of one version only, is tested with the newest.
+SAME_EVERYWHERE := vendors transport sandbox package/test_wheel.py package/test_kill_paths.py docs/test_readme.py
+UNIT := tests/unit $(if $(filter-out $(NEWEST),$(AIRFLOW)),$(SAME_EVERYWHERE:%=--ignore=tests/unit/%))
+POSTGRESQL := postgresql+psycopg2://postgres@127.0.0.1:5432/postgres
 # A pyenv shim answers `command -v` for versions that are not active, so each candidate is run.
 PYTHON = $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell $(p) -c \
   'import sys, venv, ensurepip; print("$(p)" if sys.version_info >= (3, 11) else "")' 2>/dev/null)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-system test-each-row test-each-version test-airflow kill-paths lint format clean
+.PHONY: help demo check test test-all test-unit test-system test-essential test-each-version test-airflow kill-paths \
+  lint types layers format clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 20
 
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
@@ -33,34 +36,56 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[cli,dev]'
 	@touch $@
 
+environments:  ## build the environments of all Airflow versions
+	@$(foreach version,$(NEWEST) $(OLDER),$(MAKE) -s AIRFLOW=$(version) environment &&) true
+
+.PHONY: environments environment
+environment: $(STAMP)
+
 demo: $(STAMP)  ## run the stories on a real Airflow and the sandbox; KEEP=1 leaves the UI up
 	$(BIN)/python -m demo $(if $(KEEP),--keep)
 
-test: lint test-unit test-system  ## all of it with the newest Airflow; half an hour and more
+check: $(STAMP)  ## what to run before each commit: lint, types, layers, unit tests; two minutes
+	@$(PARTS) "make check" lint="$(MAKE) -s lint" types="$(MAKE) -s types" layers="$(MAKE) -s layers" \
+	  "unit tests=$(MAKE) -s test-unit"
 
-test-unit: $(STAMP)  ## unit tests against the sandbox
-	$(PYTEST) -n $(WORKERS) tests/unit
+test: $(STAMP)  ## check, and the essential stories on a real Airflow; under a quarter of an hour
+	@$(PARTS) "make test" check="$(MAKE) -s check" "essential system tests=$(MAKE) -s test-essential"
 
-test-system: $(STAMP)  ## system tests on a real Airflow; RUNCTL_TEST_DB=postgresql+psycopg2://... instead of SQLite
-	$(PYTEST) tests/system $(FAILED_ONCE_MORE)
+test-all: $(STAMP)  ## everything there is, slow tests too, all vendors in every row, on SQLite and on PostgreSQL; hours
+	@$(PARTS) "make test-all" check="$(MAKE) -s check" "slow unit tests=$(MAKE) -s test-unit ARGS='-m slow'" \
+	  "system tests on SQLite=$(MAKE) -s test-system ARGS=--vendors=all" \
+	  "kill matrix on PostgreSQL=RUNCTL_TEST_DB=$(POSTGRESQL) $(PYTEST) --vendors=all tests/system/test_kill_matrix.py" \
+	  $(foreach version,$(OLDER),"Airflow $(version)=$(MAKE) -s test-airflow VERSION=$(version)")
 
-test-each-row: $(STAMP)  ## one system test of each row of the kill matrix; RUNCTL_TEST_DB as above
-	$(PYTEST) -m each_row tests/system/test_kill_matrix.py
+test-unit: $(STAMP)  ## unit tests against the sandbox; with an older Airflow, those that can differ there
+	@$(PYTEST) -n $(WORKERS) $(UNIT)
+
+test-system: $(STAMP)  ## all system tests on a real Airflow; RUNCTL_TEST_DB=postgresql+psycopg2://... instead of SQLite
+	@$(PYTEST) tests/system
+
+test-essential: $(STAMP)  ## the system tests of make test: rows and modes of the kill matrix, demo, examples, the form
+	@$(PYTEST) -m essential tests/system
 
 test-each-version: $(STAMP)  ## the system tests of what every supported Airflow must keep; RUNCTL_TEST_DB as above
-	$(PYTEST) -m each_version tests/system $(FAILED_ONCE_MORE)
+	@$(PYTEST) -m each_version tests/system
 
-test-airflow:  ## unit tests and test-each-version with another Airflow: VERSION=2.11, 3.1, 3.2 or 3.3
-	$(MAKE) AIRFLOW=$(VERSION) test-unit test-each-version
+test-airflow:  ## unit tests that can differ and test-each-version with another Airflow: VERSION=2.11, 3.1, 3.2 or 3.3
+	@$(MAKE) -s AIRFLOW=$(VERSION) test-unit
+	@$(MAKE) -s AIRFLOW=$(VERSION) test-each-version
 
 kill-paths: $(STAMP)  ## take each kill path out, one at a time, and show which test notices
 	$(BIN)/python -m tests.kill_paths
 
-lint: $(STAMP)  ## ruff, mypy strict, import-linter
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache
+lint: $(STAMP)  ## ruff: rules and form
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## mypy, strict
+	@$(BIN)/mypy
+
+layers: $(STAMP)  ## import-linter: who may import whom, and no circles
+	@$(BIN)/lint-imports --no-cache
 
 format: $(STAMP)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

@@ -135,7 +135,7 @@ def tell(airflow: RealAirflow, sandbox: Sandbox, story: Story, run_id: str) -> T
     dag_run = airflow.dag_run(story.dag_id, run_id)
     began = _time(dag_run["data_interval_end"] if story.anchor == "interval" else dag_run["queued_at"])
     tasks = airflow.task_instances(story.dag_id, run_id)
-    runs = _runs_of(airflow, sandbox, story, run_id, tasks)
+    runs = runs_of(airflow, sandbox, story.dag_id, run_id)
     events = [Event(_time(dag_run["queued_at"]), "Airflow", "Dag run queued")]
     for task in tasks:
         events += _task_events(task)
@@ -147,11 +147,11 @@ def tell(airflow: RealAirflow, sandbox: Sandbox, story: Story, run_id: str) -> T
     return Told(story, events, began, open_runs, list(_problems(tasks, runs)))
 
 
-def _runs_of(airflow: RealAirflow, sandbox: Sandbox, story: Story, run_id: str, tasks: Sequence[Json]) -> list[Json]:
-    """Return the sandbox's runs that Airflow's task logs name, all tries."""
+def runs_of(airflow: RealAirflow, sandbox: Sandbox, dag_id: str, run_id: str) -> list[Json]:
+    """Return the sandbox's runs that the logs of a Dag run's tasks name, all tries; the oldest first."""
     logs = "".join(
-        airflow.task_log(story.dag_id, run_id, task["task_id"], try_number=number)
-        for task in tasks
+        airflow.task_log(dag_id, run_id, task["task_id"], try_number=number, map_index=task["map_index"])
+        for task in airflow.task_instances(dag_id, run_id)
         for number in range(1, task["try_number"] + 1)
     )
     return [run for run in sandbox.runs() if run["run_id"] in logs or _viewer_task(run) in logs]

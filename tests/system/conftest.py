@@ -1,13 +1,9 @@
-"""One real Airflow for all system tests, with the sandbox behind its connections."""
+"""One real Airflow for all system tests that leave it whole, with the sandbox behind its connections."""
 
-import itertools
 import os
-import re
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy
@@ -17,6 +13,7 @@ from tabulate import tabulate
 from airflow_runctl.sandbox.client import Sandbox
 from demo.real_airflow import RealAirflow
 from demo.release import RELEASE
+from tests.system.cases import Cases, MatrixLine
 from tests.system.versions import AIRFLOW
 
 HERE = Path(__file__).parent
@@ -32,6 +29,12 @@ DAG_FOLDERS = {
 # Ctrl-C must reach what tests start: a shell that starts pytest in the background has it ignored, for children too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--vendors", choices=["one", "all"], default="one", help="how many vendors a row of the kill matrix takes"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,107 +72,41 @@ def importable() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(filter(None, path))}
 
 
+STALL = 12
+"""Seconds without a heartbeat after which a triggerer, or a task, counts as lost."""
+
+QUICK = {
+    "triggerer.job_heartbeat_sec": 2,
+    "scheduler.triggerer_health_check_threshold": STALL,
+    "triggerer.triggerer_health_check_threshold": STALL,
+    "scheduler.task_instance_heartbeat_timeout": 15,
+    # Airflow 2.11 would take a running task that is being cleared for lost, if it looked between two heartbeats.
+    "scheduler.task_instance_heartbeat_timeout_detection_interval": 3 if AIRFLOW >= (3, 0) else 60,
+    "scheduler.trigger_timeout_check_interval": 3,
+    "core.parallelism": 24,
+    # For Airflow 2.11, which takes the attempt after a clear for a retry.
+    "core.default_task_retry_delay": 1,
+    # Eight tasks at a time, each with a heartbeat a second, are much for SQLite.
+    "workers.min_heartbeat_interval": 2,
+    "runctl.ride_out": 12,
+}
+"""Settings with which Airflow notices a lost triggerer or worker sooner than by default."""
+
+
 @pytest.fixture(scope="session")
 def airflow(
     sandbox: Sandbox, importable: dict[str, str], airflow_database: str | None, dag_folders: list[Path]
 ) -> Iterator[RealAirflow]:
     """A booted Airflow that knows every Dag of the tests and every example."""
     environment = {**sandbox.connections, **importable}
+    for vendor in ("snaplogic", "axiom", "vectorshift", "bctrl"):
+        sandbox.settings(vendor, rate_limit_per_minute=None)
     with RealAirflow(
-        dag_folders=[*dag_folders, EXAMPLES], environment=environment, database=airflow_database
+        dag_folders=[*dag_folders, EXAMPLES], environment=environment, config=QUICK, database=airflow_database
     ) as booted:
         yield booted
 
 
-@dataclass(frozen=True)
-class Case:
-    """One Dag run whose task starts a run at the sandbox; the run has a name of its own."""
-
-    airflow: RealAirflow
-    sandbox: Sandbox
-    dag_id: str
-    run_id: str
-    name: str
-
-    def runs(self) -> list[dict[str, Any]]:
-        """The runs at the vendor, the oldest first."""
-        return [run for run in self.sandbox.runs() if re.fullmatch(rf"{self.name}(-.*)?", run["name"])]
-
-    def open(self) -> int:
-        """How many of them are alive."""
-        return sum(run["open"] for run in self.runs())
-
-    def stop_requests(self) -> int:
-        """How often the vendor was asked to stop one of them."""
-        return sum(run["stop_requests"] for run in self.runs())
-
-    def state(self, task_id: str = "run") -> str | None:
-        """The task's state."""
-        return self.airflow.task_state(self.dag_id, self.run_id, task_id)
-
-    def log(self, task_id: str = "run", try_number: int | None = None) -> str:
-        """The task's log."""
-        return self.airflow.task_log(self.dag_id, self.run_id, task_id, try_number=try_number)
-
-    def wait_for_handle(self, task_id: str = "run", map_index: int = -1, timeout: float = 90) -> dict[str, Any]:
-        """Wait until the run is recorded; return its handle."""
-
-        def handle() -> Any:
-            keys = self.airflow.xcom_keys(self.dag_id, self.run_id, task_id, map_index=map_index)
-            if "external_run" not in keys:
-                return None
-            return self.airflow.xcom(self.dag_id, self.run_id, task_id, "external_run", map_index=map_index)
-
-        return self.airflow.wait_for(handle, f"a handle of {self.dag_id}", timeout)
-
-    def wait_for_state(self, *states: str, task_id: str = "run", timeout: float = 120) -> str:
-        """Wait until the task is in one of ``states``."""
-        return self.airflow.wait_for(
-            lambda: (now := self.state(task_id)) in states and now, f"{self.dag_id} {task_id} to be {states}", timeout
-        )
-
-    def wait_until_over(self, timeout: float = 120) -> str:
-        """Wait until the Dag run is over; return its state."""
-        over = ("success", "failed")
-        return self.airflow.wait_for(
-            lambda: (now := self.airflow.dag_run_state(self.dag_id, self.run_id)) in over and now,
-            f"the end of {self.dag_id}",
-            timeout,
-        )
-
-    def wait_until_stopped(self, timeout: float = 60) -> None:
-        """Wait until the vendor counts no open run of this case."""
-        self.airflow.wait_for(lambda: self.runs() and self.open() == 0, f"0 open runs of {self.dag_id}", timeout)
-
-
-_numbers = itertools.count(1)
-
-
-class Cases:
-    """Starts cases, each with a name of its own."""
-
-    def __init__(self, airflow: RealAirflow, sandbox: Sandbox) -> None:
-        self._airflow = airflow
-        self._sandbox = sandbox
-
-    def start(
-        self,
-        dag_id: str,
-        vendor: str,
-        *,
-        names: tuple[str, ...] = ("",),
-        conf: dict[str, Any] | None = None,
-        **behaviour: Any,
-    ) -> Case:
-        """Trigger a Dag whose runs hang, or behave as given."""
-        name = f"case-{next(_numbers)}"
-        for suffix in names:
-            self._sandbox.behave(vendor, name + suffix, **{"run_seconds": None, **behaviour})
-        run_id = self._airflow.trigger(dag_id, conf={"name": name, **(conf or {})})
-        return Case(self._airflow, self._sandbox, dag_id, run_id, name)
-
-
-MatrixLine = tuple[str, str, str, int, int, str]
 _matrix_lines: list[MatrixLine] = []
 
 

@@ -24,6 +24,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from airflow_runctl.provider_info import CONNECTION_TYPES
 from airflow_runctl.sandbox.client import Sandbox
 from demo.real_airflow import RealAirflow
+from tests.system.versions import essential
 
 Found = TypeVar("Found")
 
@@ -216,6 +217,7 @@ def page(browser: webdriver.Remote, airflow: RealAirflow, conn_type: str) -> Con
     return page
 
 
+@essential
 @pytest.mark.parametrize("conn_type", FORMS)
 def test_form_is_filled_in_saved_read_back_and_tested(
     conn_type: str, page: Connections, airflow: RealAirflow, sandbox: Sandbox

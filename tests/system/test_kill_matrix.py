@@ -1,9 +1,11 @@
 """Every way in which a task stops watching its run, on a real Airflow: what becomes of the run at the vendor.
 
-The rows are those of docs/kill-matrix.md. A row takes all vendors in both modes at once; what came of it
-is printed as a table when the tests are over.
+The rows are those of docs/kill-matrix.md. A row takes all its vendors in both modes at once: all four with
+``--vendors=all``, else one for each mode, another from row to row. What came of it is printed as a table when the
+tests are over.
 """
 
+import itertools
 import os
 import signal
 import time
@@ -18,10 +20,9 @@ import sqlalchemy
 
 from airflow_runctl.sandbox.client import Sandbox
 from demo.real_airflow import RealAirflow
-from tests.system.versions import AIRFLOW, each_version, needs_deadlines, needs_task_store
-
-each_row = pytest.mark.each_row
-"""One test of each row; CI runs these on PostgreSQL too."""
+from demo.release import RELEASE
+from tests.system.cases import Cases, MatrixLine
+from tests.system.versions import AIRFLOW, each_version, essential, needs_deadlines, needs_task_store
 
 VENDORS = ("snaplogic", "axiom", "vectorshift", "bctrl")
 MODES = ("worker", "deferred")
@@ -33,28 +34,37 @@ DAG_RUN_LIMIT = 30.0
 WITHIN = 120.0
 """Seconds after an event in which a row waits for the stop; what it took is measured."""
 
-STALL = 12
-"""Seconds without a heartbeat after which a triggerer, or a task, counts as lost."""
-
 
 @dataclass
 class Matrix:
     """Runs rows, and keeps what came of them."""
 
     airflow: RealAirflow
-    cases: Any
-    lines: list[tuple[str, str, str, int, int, str]]
+    cases: Cases
+    lines: list[MatrixLine]
+    all_vendors: bool
     bystanders: list[Any] = field(default_factory=list)
+    waiting: dict[str, dict[tuple[str, str], Any]] = field(default_factory=dict)
+    """Cases that were started ahead, since all that they do is to wait for a limit; by kind."""
+
+    _turn: Iterator[str] = field(default_factory=lambda: itertools.cycle(VENDORS))
 
     def start(
         self, kind: str, modes: Sequence[str] = MODES, vendors: Sequence[str] = VENDORS, **behaviour: Any
     ) -> dict[tuple[str, str], Any]:
-        """Start a case for each vendor and mode."""
+        """Start a case for each mode and vendor, or for each mode and the vendor whose turn it is."""
+        if kind in self.waiting and not behaviour:
+            return self.waiting.pop(kind)
         return {
             (vendor, mode): self.cases.start(f"{kind}_{vendor}_{mode}", vendor, **behaviour)
             for mode in modes
-            for vendor in vendors
+            for vendor in (vendors if self.all_vendors or len(vendors) == 1 else [next(self._turn)])
         }
+
+    def start_ahead(self, kinds: Sequence[str]) -> None:
+        """Start what only waits for a limit; of all vendors at once that would be too much."""
+        if not self.all_vendors:
+            self.waiting = {kind: self.start(kind) for kind in kinds}
 
     def watched(self, kind: str, modes: Sequence[str] = MODES, **more: Any) -> dict[tuple[str, str], Any]:
         """Start cases and wait until each run is recorded and its task watches it."""
@@ -118,6 +128,9 @@ class Matrix:
             time.sleep(0.3)
 
 
+ONLY_WAITS = ("timeout", "runtime", "dagrun_timeout", *(["deadline"] if RELEASE.has_deadlines else []))
+"""Kinds whose cases need nothing but a limit to pass."""
+
 SUCCESS = {"snaplogic": "Completed", "axiom": "Success", "vectorshift": "completed", "bctrl": "succeeded"}
 
 
@@ -145,41 +158,16 @@ def _dag_run(case: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def matrix_airflow(
-    sandbox: Sandbox, importable: dict[str, str], airflow_database: str | None, dag_folders: list[Path]
-) -> Iterator[RealAirflow]:
-    """An Airflow that notices a lost triggerer or worker sooner than the default."""
-    for vendor in VENDORS:
-        sandbox.settings(vendor, rate_limit_per_minute=None)
-    config = {
-        "triggerer.job_heartbeat_sec": 2,
-        "scheduler.triggerer_health_check_threshold": STALL,
-        "triggerer.triggerer_health_check_threshold": STALL,
-        "scheduler.task_instance_heartbeat_timeout": 15,
-        # Airflow 2.11 would take a running task that is being cleared for lost, if it looked between two heartbeats.
-        "scheduler.task_instance_heartbeat_timeout_detection_interval": 3 if AIRFLOW >= (3, 0) else 60,
-        "scheduler.trigger_timeout_check_interval": 3,
-        "core.parallelism": 24,
-        # For Airflow 2.11, which takes the attempt after a clear for a retry.
-        "core.default_task_retry_delay": 1,
-        # Eight tasks at a time, each with a heartbeat a second, are much for SQLite.
-        "workers.min_heartbeat_interval": 2,
-        "runctl.ride_out": 12,
-    }
-    with RealAirflow(
-        dag_folders=dag_folders,
-        environment={**sandbox.connections, **importable},
-        config=config,
-        database=airflow_database,
-    ) as booted:
-        yield booted
-
-
-@pytest.fixture(scope="module")
-def matrix(matrix_airflow: RealAirflow, make_cases: Any, matrix_lines: Any) -> Iterator[Matrix]:
+def matrix(
+    airflow: RealAirflow, cases: Cases, matrix_lines: list[MatrixLine], request: pytest.FixtureRequest
+) -> Iterator[Matrix]:
     """The matrix, with a bystander of each vendor that must live through all rows."""
-    made = Matrix(matrix_airflow, make_cases(matrix_airflow), matrix_lines)
-    made.bystanders = list(made.watched("plain", modes=["deferred"]).values())
+    made = Matrix(airflow, cases, matrix_lines, request.config.getoption("vendors") == "all")
+    made.start_ahead(ONLY_WAITS)
+    for vendor in VENDORS:
+        made.bystanders += made.start("plain", modes=["deferred"], vendors=[vendor]).values()
+    for case in made.bystanders:
+        case.wait_for_state("deferred")
     yield made
     made.dismiss_bystanders()
 
@@ -188,7 +176,7 @@ def matrix(matrix_airflow: RealAirflow, make_cases: Any, matrix_lines: Any) -> I
 
 
 @each_version
-@each_row
+@essential
 def test_row_1_and_2_execution_timeout(matrix: Matrix):
     cases = matrix.start("timeout")
     matrix.until_started(cases)
@@ -201,7 +189,7 @@ def test_row_1_and_2_execution_timeout(matrix: Matrix):
 
 
 @each_version
-@each_row
+@essential
 def test_row_2_max_runtime(matrix: Matrix):
     cases = matrix.start("runtime")
     matrix.until_started(cases)
@@ -214,7 +202,7 @@ def test_row_2_max_runtime(matrix: Matrix):
 
 
 @each_version
-@each_row
+@essential
 def test_row_3_a_time_out_of_the_deferral_from_elsewhere(matrix: Matrix):
     cases = matrix.watched("plain", modes=["deferred"])
     engine = sqlalchemy.create_engine(matrix.airflow.metadata.url)
@@ -248,7 +236,7 @@ USER_ACTIONS: dict[str, Callable[[RealAirflow, Any], None]] = {
 
 
 @pytest.mark.parametrize(
-    "action", [pytest.param("marked failed", marks=[each_row, each_version]), "marked success", "Dag run failed"]
+    "action", [pytest.param("marked failed", marks=[essential, each_version]), "marked success", "Dag run failed"]
 )
 def test_row_4_and_5_a_user(matrix: Matrix, action: str):
     cases = matrix.watched("plain")
@@ -260,7 +248,7 @@ def test_row_4_and_5_a_user(matrix: Matrix, action: str):
 
 
 @each_version
-@each_row
+@essential
 def test_row_4_and_5_a_clear_stops_the_run_and_starts_another(matrix: Matrix):
     cases = matrix.watched("plain", stop_seconds=3)
     began = time.time()
@@ -286,7 +274,7 @@ def test_row_4_and_5_a_clear_stops_the_run_and_starts_another(matrix: Matrix):
 
 
 @each_version
-@each_row
+@essential
 def test_row_5_a_mark_between_start_and_defer(matrix: Matrix, tmp_path: Path):
     """Airflow refuses the deferral and kills nobody, unless its next heartbeat comes before."""
     go = tmp_path / "go"
@@ -300,7 +288,7 @@ def test_row_5_a_mark_between_start_and_defer(matrix: Matrix, tmp_path: Path):
 
 
 @each_version
-@each_row
+@essential
 def test_row_6_dagrun_timeout(matrix: Matrix):
     cases = matrix.start("dagrun_timeout")
     matrix.until_started(cases)
@@ -309,7 +297,7 @@ def test_row_6_dagrun_timeout(matrix: Matrix):
 
 
 @each_version
-@each_row
+@essential
 def test_row_7_sigterm_to_the_worker(matrix: Matrix):
     cases = matrix.watched("plain", modes=["worker"])
     began = time.time()
@@ -340,7 +328,7 @@ def test_row_7_sigterm_while_a_start_is_in_flight(matrix: Matrix):
 
 
 @needs_task_store
-@each_row
+@essential
 def test_row_8a_the_task_process_is_killed_and_a_retry_reattaches(matrix: Matrix):
     cases = matrix.watched("retry", modes=["worker"])
     for case in cases.values():
@@ -369,7 +357,7 @@ def test_row_8a_killed_before_the_record_and_the_retry_finds_the_run(matrix: Mat
     matrix.undisturbed("8a SIGKILL before the record", cases, SUCCESS)
 
 
-@each_row
+@essential
 def test_row_8a_on_the_last_try_the_dag_run_s_end_stops_it(matrix: Matrix):
     cases = matrix.watched("netted", modes=["worker"])
     began = time.time()
@@ -391,7 +379,7 @@ def test_row_8a_with_a_dag_run_that_goes_on_or_ends_well(matrix: Matrix, dag_id:
     matrix.stopped(f"8a {dag_id}, after the Dag run's end", {(vendor, "worker"): case}, end)
 
 
-@each_row
+@essential
 def test_row_8b_the_whole_worker_is_lost(matrix: Matrix):
     cases = matrix.watched("netted", modes=["worker"])
     began = time.time()
@@ -428,7 +416,7 @@ def test_row_8_mapped_tasks_whose_list_changed_inherit_no_run(matrix: Matrix, tm
 # -- row 9: our own errors -------------------------------------------------------------------------------------
 
 
-@each_row
+@essential
 def test_row_9_an_error_of_our_own(matrix: Matrix):
     cases = matrix.start("own_error")
     for case in cases.values():
@@ -443,7 +431,9 @@ def test_row_9_an_error_of_our_own(matrix: Matrix):
 # -- rows 10 to 12: the triggerer --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=each_row)], ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=essential)], ids=lambda n: n.name
+)
 def test_row_10_the_triggerer_goes_and_another_takes_over(matrix: Matrix, number: signal.Signals):
     cases = matrix.watched("plain", modes=["deferred"])
     before = {key: matrix.airflow.triggerer_of(case.dag_id, case.run_id, "run") for key, case in cases.items()}
@@ -460,7 +450,7 @@ def test_row_10_the_triggerer_goes_and_another_takes_over(matrix: Matrix, number
     matrix.undisturbed(f"10 triggerer {number.name}", cases, SUCCESS)
 
 
-@each_row
+@essential
 def test_row_11_a_stalled_triggerer_recovers(matrix: Matrix):
     cases = matrix.watched("plain", modes=["deferred"])
     before = {key: matrix.airflow.triggerer_of(case.dag_id, case.run_id, "run") for key, case in cases.items()}
@@ -487,7 +477,7 @@ def test_row_11_a_stalled_triggerer_recovers(matrix: Matrix):
 
 
 @needs_task_store
-@each_row
+@essential
 def test_row_12_a_clear_while_no_triggerer_is_alive(matrix: Matrix):
     cases = matrix.watched("plain", modes=["deferred"])
     matrix.airflow.kill("triggerer", signal.SIGKILL)
@@ -502,7 +492,7 @@ def test_row_12_a_clear_while_no_triggerer_is_alive(matrix: Matrix):
     matrix.undisturbed("12 cleared, no triggerer", cases, SUCCESS)
 
 
-@each_row
+@essential
 def test_row_12_marked_failed_while_no_triggerer_is_alive(matrix: Matrix):
     """No trigger hears of it; what stops the run is the Dag-level callback, at the end of the Dag run."""
     cases = matrix.watched("netted", modes=["deferred"])
@@ -520,7 +510,7 @@ def test_row_12_marked_failed_while_no_triggerer_is_alive(matrix: Matrix):
 
 @each_version
 @needs_deadlines
-@each_row
+@essential
 def test_row_13_deadline(matrix: Matrix):
     cases = matrix.start("deadline")
     matrix.until_started(cases)
@@ -534,7 +524,7 @@ def test_row_13_deadline(matrix: Matrix):
 
 @each_version
 @needs_deadlines
-@each_row
+@essential
 def test_row_13_the_triggerer_is_killed_in_the_middle_of_the_callback(matrix: Matrix):
     cases = matrix.start("deadline", modes=["worker"], stop_seconds=12)
     for case in cases.values():
@@ -552,7 +542,7 @@ def test_row_13_the_triggerer_is_killed_in_the_middle_of_the_callback(matrix: Ma
 # -- row 14: a vendor that answers badly ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["status", pytest.param("garbage", marks=each_row), "cut"])
+@pytest.mark.parametrize("kind", ["status", pytest.param("garbage", marks=essential), "cut"])
 def test_row_14_bad_answers_for_a_while_are_ridden_out(matrix: Matrix, sandbox: Sandbox, kind: str):
     cases = matrix.watched("plain")
     faults = [sandbox.fault(vendor, "status", kind) for vendor in VENDORS]
@@ -616,7 +606,7 @@ def test_on_retry_restart_stops_what_was_left_and_starts_anew(matrix: Matrix):
 # -- row 14 again, last: these faults hit whatever is there -----------------------------------------------------------
 
 
-@each_row
+@essential
 def test_row_14_bad_answers_for_good_end_in_a_stop(matrix: Matrix, sandbox: Sandbox):
     matrix.dismiss_bystanders()
     cases = matrix.watched("plain")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.versions import needs_deadlines, needs_sync_callbacks
+from tests.system.versions import essential, needs_deadlines, needs_sync_callbacks
 
 
 @needs_deadlines
@@ -160,6 +160,7 @@ def test_a_forged_handle_stops_nothing_and_is_reported(cases, airflow):
     airflow.mark_task(case.dag_id, case.run_id, "run", "failed")
 
 
+@essential
 def test_no_secret_of_any_connection_is_found_anywhere(cases, airflow, sandbox):
     """Last in this file: looks at all that the tests above left in logs and in the database."""
     assert json.dumps(sandbox.connections).count(sandbox.seed) >= 4, "the connections carry no marker"

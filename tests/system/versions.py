@@ -9,6 +9,9 @@ AIRFLOW = tuple(int(part) for part in RELEASE.minor.split("."))
 each_version = pytest.mark.each_version
 """What ``make test-airflow`` runs on every version: the rows that each must keep."""
 
+essential = pytest.mark.essential
+"""What ``make test`` runs: each row and mode of the kill matrix, the demo, the examples, the form in a browser."""
+
 needs_task_store = pytest.mark.skipif(AIRFLOW < (3, 3), reason="the task state store came with Airflow 3.3")
 needs_deadlines = pytest.mark.skipif(AIRFLOW < (3, 1), reason="deadlines came with Airflow 3.1")
 needs_sync_callbacks = pytest.mark.skipif(AIRFLOW < (3, 2), reason="SyncCallback came with Airflow 3.2")
