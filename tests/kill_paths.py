@@ -38,7 +38,10 @@ class KillPath:
     tests: tuple[str, str]
 
 
-OPERATORS, TRIGGER, NOTIFIER = "operators/test_base.py", "triggers/test_run.py", "test_notifications.py"
+START, UNCLEAR_START = "operators/test_start.py", "operators/test_unclear_start.py"
+LIMITS, END, KILL = "operators/test_limits.py", "operators/test_end.py", "operators/test_kill.py"
+DEFERRAL, TAKEOVER = "operators/test_deferral.py", "operators/test_takeover.py"
+TRIGGER, NOTIFIER = "triggers/test_run.py", "test_notifications.py"
 
 PATHS = [
     # rows 1 to 3
@@ -47,49 +50,49 @@ PATHS = [
         "operators/base.py",
         'by="worker",\n            poll_interval=self.poll_interval,\n            limits=self._limits(context, run),',
         'by="worker",\n            poll_interval=self.poll_interval,\n            limits={},',
-        (OPERATORS, "max_runtime or execution_timeout_counts"),
+        (LIMITS, "max_runtime or execution_timeout_counts"),
     ),
     KillPath(
         "limits in the trigger",
         "triggers/run.py",
         "limits=self.limits,\n            stop_timeout",
         "limits={},\n            stop_timeout",
-        (OPERATORS, "max_runtime or execution_timeout_counts"),
+        (LIMITS, "max_runtime or execution_timeout_counts"),
     ),
     KillPath(
         "the limit is anchored at the attempt's start",
         "operators/base.py",
         "start_date(context) + self.execution_timeout",
         "datetime.now().astimezone() + self.execution_timeout",
-        (OPERATORS, "execution_timeout"),
+        (LIMITS, "execution_timeout"),
     ),
     KillPath(
         "max_runtime is anchored at the run's start",
         "operators/base.py",
         "(run.started_at + self.max_runtime)",
         "(datetime.now().astimezone() + self.max_runtime)",
-        (OPERATORS, "own_start_whoever"),
+        (LIMITS, "own_start_whoever"),
     ),
     KillPath(
         "nothing is started once execution_timeout has passed",
         "control/attempt.py",
         "not_after is not None and began >= not_after",
         "False",
-        (OPERATORS, "nothing_is_started_once"),
+        (LIMITS, "nothing_is_started_once"),
     ),
     KillPath(
         "Airflow's alarm is held back between start and record",
         "operators/base.py",
         ", alarm_held_back():\n",
         ":\n",
-        (OPERATORS, "alarm"),
+        (START, "alarm"),
     ),
     KillPath(
         "a trigger that failed or timed out",
         "operators/base.py",
         "            self._after_lost_trigger(context, error)\n            raise\n\n",
         "            raise\n\n",
-        (OPERATORS, "lost_trigger"),
+        (DEFERRAL, "lost_trigger"),
     ),
     # rows 4 and 7
     KillPath(
@@ -97,35 +100,35 @@ PATHS = [
         "operators/base.py",
         "            self._attempt.kill()\n        elif",
         "            pass\n        elif",
-        (OPERATORS, "killed_task_stops"),
+        (KILL, "killed_task_stops"),
     ),
     KillPath(
         "the request goes out before the first look, and before a word to Airflow",
         "control/attempt.py",
         "timeout=KILL_SECONDS, look_first=False)",
         "timeout=KILL_SECONDS)",
-        (OPERATORS, "killed_task_stops or kill_is_over"),
+        (KILL, "killed_task_stops or kill_is_over"),
     ),
     KillPath(
         "on_kill has an end",
         "control/attempt.py",
         "patience = Patience(total=KILL_SECONDS, until=time.time() + KILL_SECONDS)",
         "patience = Patience(total=60.0)",
-        (OPERATORS, "kill_is_over"),
+        (KILL, "kill_is_over"),
     ),
     KillPath(
         "a kill while the start is in flight",
         "control/attempt.py",
         "        if self.killed:\n            self._kill_now(run)\n        try:",
         "        try:",
-        (OPERATORS, "kill_while_the_start"),
+        (KILL, "kill_while_the_start"),
     ),
     KillPath(
         "a kill before the start",
         "control/attempt.py",
         "        if self._told_to_end:\n            raise RunStopped",
         "        if False:\n            raise RunStopped",
-        (OPERATORS, "start_is_prepared"),
+        (KILL, "start_is_prepared"),
     ),
     # between start and defer
     KillPath(
@@ -133,14 +136,14 @@ PATHS = [
         "operators/base.py",
         "        attempt.hand_on()\n        self.defer(",
         "        self.defer(",
-        (OPERATORS, "deferral_that_airflow_refuses"),
+        (DEFERRAL, "deferral_that_airflow_refuses"),
     ),
     KillPath(
         "a retry that Airflow refuses",
         "operators/base.py",
         'next attempt, which takes it over")\n        attempt.hand_on()\n',
         'next attempt, which takes it over")\n',
-        (OPERATORS, "left_to_a_retry"),
+        (END, "left_to_a_retry"),
     ),
     # rows 5 and 6
     KillPath(
@@ -169,7 +172,7 @@ PATHS = [
         "operators/base.py",
         '        if attempt.killed:\n            raise RunStopped("The task was killed before it could wait',
         '        if False:\n            raise RunStopped("The task was killed before it could wait',
-        (OPERATORS, "before_it_could_wait"),
+        (KILL, "before_it_could_wait"),
     ),
     KillPath(
         "the stop of a cleared run while the new attempt waits",
@@ -191,70 +194,70 @@ PATHS = [
         "operators/base.py",
         "take_over(attempt, not_after) or attempt.start(",
         "attempt.start(",
-        (OPERATORS, "further_try_follows"),
+        (TAKEOVER, "further_try_follows"),
     ),
     KillPath(
         "the record in the task state store",
         "control/ledger.py",
         "        self._put_store(LIVE, handle)\n",
         "",
-        (OPERATORS, "handle_in_the_store"),
+        (TAKEOVER, "handle_in_the_store"),
     ),
     KillPath(
         "the write-ahead record",
         "control/ledger.py",
         "        self._put_store(STARTING, None)\n",
         "",
-        (OPERATORS, "written_ahead or unclear_start"),
+        (START, "written_ahead"),
     ),
     KillPath(
         "the search for a lost start",
         "control/takeover.py",
         "run = _search_for(attempt, left) if left.phase == STARTING else",
         "run = None if left.phase == STARTING else",
-        (OPERATORS, "unclear_start"),
+        (UNCLEAR_START, "unclear_start"),
     ),
     KillPath(
         "a lost start is seen while a further try looks for it",
         "control/takeover.py",
         "    attempt.ledger.still_starting(left, attempt.terms.owner)\n",
         "",
-        (OPERATORS, "deadline_that_comes_while_a_further"),
+        (UNCLEAR_START, "deadline_that_comes_while_a_further"),
     ),
     KillPath(
         "somebody else's run is not taken for that of a lost start",
         "control/identity.py",
         "run.created_at is None or -EARLIER <= run.created_at - began <= LATER",
         "True",
-        (OPERATORS, "long_after"),
+        (UNCLEAR_START, "long_after"),
     ),
     KillPath(
         "only the same run is gone on with",
         "control/takeover.py",
         "another = run.fingerprint != attempt.ledger.fingerprint",
         "another = False",
-        (OPERATORS, "another_wish"),
+        (TAKEOVER, "another_wish"),
     ),
     KillPath(
         "what was left is over before another is started",
         "control/takeover.py",
         "        _end(attempt, run, status)\n",
         "",
-        (OPERATORS, "another_wish or does_not_stop"),
+        (TAKEOVER, "another_wish or does_not_stop"),
     ),
     KillPath(
         "the first look rides out bad answers",
         "control/takeover.py",
         "            if attempt.terms.owner.ownership is not Ownership.TASK:\n                raise\n",
         "            raise\n",
-        (OPERATORS, "rides_out"),
+        (TAKEOVER, "rides_out"),
     ),
     KillPath(
         "a suspended run is resumed",
         "control/takeover.py",
         "    _resume(attempt, run, status)\n    return run",
         "    return run",
-        (OPERATORS, "resumes_the_suspended"),
+        (TAKEOVER, "resumes_the_suspended"),
     ),
     KillPath(
         "a paused VectorShift run is resumed",
@@ -304,14 +307,14 @@ PATHS = [
         "operators/base.py",
         "self._end_or_leave(context, attempt, error)\n                raise",
         "pass\n                raise",
-        (OPERATORS, "error_of_ours"),
+        (END, "error_of_ours"),
     ),
     KillPath(
         "a handle that cannot be stored",
         "control/attempt.py",
         "            self.stop_after(error, StopReason.ERROR)\n            raise",
         "            raise",
-        (OPERATORS, "cannot_be_stored or neither_be_recorded"),
+        (START, "cannot_be_stored or neither_be_recorded"),
     ),
     # rows 10 and 11
     KillPath(
@@ -341,7 +344,7 @@ PATHS = [
         "control/attempt.py",
         "        self.adopt(run)\n        self.obey_what_came_meanwhile(run)\n        return run",
         "        self.adopt(run)\n        return run",
-        (OPERATORS, "asked_for_while_the_start"),
+        (START, "asked_for_while_the_start"),
     ),
     KillPath(
         "a deadline waits for a start in flight",
@@ -355,7 +358,7 @@ PATHS = [
         "control/verdict.py",
         "(AirflowFailException if note.reason.is_final else RunStopped)",
         "RunStopped",
-        (OPERATORS, "recorded_reason"),
+        (END, "recorded_reason"),
     ),
     KillPath(
         "a SyncCallback refuses at once",
@@ -406,7 +409,7 @@ PATHS = [
         "control/attempt.py",
         "        error.add_note(what)\n",
         "",
-        (OPERATORS, "neither_be_recorded"),
+        (START, "neither_be_recorded"),
     ),
 ]
 

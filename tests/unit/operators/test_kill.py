@@ -1,0 +1,135 @@
+"""A task that is killed on its worker, in whatever it is doing: no run is left behind."""
+
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from airflow_runctl.compat import IS_AIRFLOW_2
+from airflow_runctl.operators import base
+from airflow_runctl.operators.base import StartRunOperator
+from airflow_runctl.runs import HANDLE_KEY
+from airflow_runctl.sandbox.client import Sandbox, eventually
+from tests.unit.operators.tasks import VENDORS, Later, Tasks, ends, sigterm
+from tests.unit.versions import ErrorOfAKilledTask
+
+pytestmark = pytest.mark.usefixtures("brisk")
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_killed_task_stops_its_run_without_a_word_to_airflow(tasks: Tasks, box: Sandbox, vendor: str) -> None:
+    """SIGTERM as the supervisor sends it; the handler runs in the middle of whatever the task is doing."""
+    said: list[tuple[int, int]] = []
+    asked: list[str] = []
+    original = StartRunOperator.on_kill
+
+    def on_kill(self: StartRunOperator) -> None:
+        before, requests = len(tasks.fake.messages), len(box.requests())
+        original(self)
+        said.append((before, len(tasks.fake.messages)))
+        asked.extend(request["operation"] for request in box.requests()[requests:])
+
+    with pytest.MonkeyPatch.context() as patch, Later(lambda: box.requests(operation="status"), sigterm):
+        patch.setattr(StartRunOperator, "on_kill", on_kill)
+        attempt = tasks.run(lambda **more: tasks.start(vendor, **{**more, "poll_interval": 30.0}), retries=1)
+    assert isinstance(attempt.error, ErrorOfAKilledTask)
+    assert "The task was killed" in attempt.said
+    assert box.open_runs() == []
+    ((before, after),) = said
+    assert before == after
+    assert asked[0] == "stop", "the request goes first"
+
+
+@pytest.mark.parametrize("told_by", ["a signal", "Airflow's records"])
+def test_task_that_is_killed_before_it_could_wait_in_the_triggerer_stops_its_run_and_does_not_defer(
+    tasks: Tasks, monkeypatch: pytest.MonkeyPatch, told_by: str
+) -> None:
+    """On Airflow 2.11 the deferral would write over what a user did to the task; 3 refuses it."""
+    if told_by == "a signal":
+        limits = StartRunOperator._limits
+
+        def killed(self: StartRunOperator, *args: Any) -> dict[str, float]:
+            signal.raise_signal(signal.SIGTERM)
+            return limits(self, *args)
+
+        monkeypatch.setattr(StartRunOperator, "_limits", killed)
+    else:
+        monkeypatch.setattr(base, "is_marked", lambda ti: True)
+
+    attempt = tasks.fake.run(tasks.snaplogic(deferrable=True))
+
+    assert attempt.deferral is None
+    assert "The task was killed before it could wait in the triggerer" in attempt.said
+    assert tasks.only()["state"] == "Stopped"
+
+
+def test_kill_is_over_in_time_when_the_vendor_is_silent(tasks: Tasks, box: Sandbox) -> None:
+    running: list[StartRunOperator] = []
+    took: list[float] = []
+    original = StartRunOperator.execute
+
+    def execute(self: StartRunOperator, context: Any, **_: Any) -> Any:  # Airflow 2 adds a mark of its own
+        running.append(self)
+        return original(self, context)
+
+    def kill_it() -> None:
+        box.fault("snaplogic", "any", "hang")
+        began = time.monotonic()
+        running[0].on_kill()
+        took.append(time.monotonic() - began)
+        box.clear_faults()
+
+    ends(box, "snaplogic", good=True, seconds=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StartRunOperator, "execute", execute)
+        with Later(tasks.handle, kill_it):
+            tasks.run(tasks.snaplogic)
+    assert took[0] < 4.0, "Airflow sends SIGKILL 5 s after SIGTERM"
+
+
+@pytest.mark.parametrize("answers", ["end", "early"])
+def test_kill_while_the_start_is_in_flight_stops_the_run_as_soon_as_it_is_known(
+    tasks: Tasks, box: Sandbox, answers: str
+) -> None:
+    box.behave("snaplogic", "early-hang", answers=answers, list_delay_seconds=0.8)
+    if answers == "early":
+        box.fault("snaplogic", "start", "latency", seconds=0.8)
+    asked: list[int] = []
+
+    def hear(message: Any) -> None:
+        if type(message).__name__ == "SetXCom" and message.key == HANDLE_KEY:
+            asked.append(len(box.requests(operation="stop")))
+
+    tasks.fake.on_message = hear
+    with Later(lambda: box.requests(operation="start"), sigterm):
+        attempt = tasks.run(tasks.snaplogic, retries=1)
+    assert asked[0] >= 1, "Airflow was talked to first, and sends SIGKILL in 5 s"
+    assert isinstance(attempt.error, ErrorOfAKilledTask)
+    assert "was killed while run" in attempt.said
+    assert tasks.only()["stop_requests"] >= 1
+    eventually(lambda: not box.open_runs())
+    assert box.requests(operation="start").__len__() == 1
+
+
+def test_kill_before_anything_was_started_starts_nothing(tasks: Tasks, box: Sandbox) -> None:
+    operator = tasks.snaplogic()
+    operator.on_kill()
+    assert box.requests() == []
+
+
+def test_kill_while_the_start_is_prepared_starts_nothing(tasks: Tasks, box: Sandbox) -> None:
+    box.fault("snaplogic", "list", "latency", seconds=0.5)
+    with Later(lambda: box.requests(operation="list"), sigterm):
+        attempt = tasks.run(tasks.snaplogic)
+    assert "The task was killed before its run was started; nothing was started." in attempt.said
+    assert box.requests(operation="start") == []
+
+
+def test_kill_leaves_the_run_alone_if_told_so(tasks: Tasks, box: Sandbox) -> None:
+    ends(box, "snaplogic", good=True, seconds=1.0)
+    with Later(lambda: box.requests(operation="status"), sigterm):
+        attempt = tasks.run(lambda **more: tasks.snaplogic(stop_on_kill=False, **more))
+    # Airflow 2 lets no task end well that it has told to end.
+    assert attempt.state == ("failed" if IS_AIRFLOW_2 else "success")
+    assert tasks.only()["stop_requests"] == 0
