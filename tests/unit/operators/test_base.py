@@ -35,7 +35,8 @@ from airflow_runctl.operators.snaplogic import (
 )
 from airflow_runctl.runs import HANDLE_KEY, StopReason
 from airflow_runctl.sandbox.client import Sandbox, eventually
-from tests.fakes.airflow_3 import Attempt, FakeAirflow, event_of
+from tests.fakes.airflow_3 import FakeAirflow
+from tests.fakes.airflow_any import Attempt, event_of
 from tests.unit.versions import ErrorOfAKilledTask, if_stored, needs_task_store, refuses_last_words
 
 pytestmark = pytest.mark.usefixtures("brisk")
@@ -728,7 +729,7 @@ def test_run_that_is_left_to_a_retry_is_stopped_if_airflow_lets_none_come(
 
 @pytest.mark.parametrize("retries", [0, 1])
 def test_lost_trigger_does_not_leave_its_run_behind(tasks: Tasks, box: Sandbox, retries: int) -> None:
-    from tests.fakes.airflow_3 import Deferral
+    from tests.fakes.airflow_any import Deferral
 
     attempt = tasks.fake.run(tasks.snaplogic(deferrable=True), retries=retries)
     assert attempt.deferral is not None
@@ -744,7 +745,7 @@ def test_lost_trigger_does_not_leave_its_run_behind(tasks: Tasks, box: Sandbox, 
 def test_lost_trigger_whose_handle_is_gone_from_xcom_is_found_in_the_task_state_store(
     tasks: Tasks, box: Sandbox
 ) -> None:
-    from tests.fakes.airflow_3 import Deferral
+    from tests.fakes.airflow_any import Deferral
 
     tasks.fake.run(tasks.snaplogic(deferrable=True))
     tasks.fake.put_xcom("start", HANDLE_KEY, "nonsense")
@@ -755,7 +756,7 @@ def test_lost_trigger_whose_handle_is_gone_from_xcom_is_found_in_the_task_state_
 
 
 def test_lost_trigger_whose_handle_cannot_be_read_says_that_a_run_may_be_alive(tasks: Tasks, box: Sandbox) -> None:
-    from tests.fakes.airflow_3 import Deferral
+    from tests.fakes.airflow_any import Deferral
 
     tasks.fake.run(tasks.snaplogic(deferrable=True))
     tasks.fake.refuse("GetXCom", key=HANDLE_KEY)
