@@ -385,7 +385,8 @@ class Deployment:
         operator = copy(operator_of(self.config, task.task_id, attempt.inputs))
         began = datetime.fromtimestamp(attempt.began, UTC)
         left = task.max_tries - task.try_number + 1
-        ti = self.airflow.instance_of(Start(operator, task.try_number, left, began, deferral=goes_on, event=event))
+        start = Start(operator, task.try_number, left, began, task.map_index, goes_on, event)
+        ti = self.airflow.instance_of(start)
         task.ti = ti
         context = ti.get_template_context()
         log = Quiet()
