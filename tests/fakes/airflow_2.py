@@ -13,29 +13,34 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow import settings
-from airflow.models import DAG, Connection, DagModel, DagRun, Log, SlaMiss, TaskInstance, XCom
+from airflow.models import Connection, DagModel, DagRun, TaskInstance, XCom
 from airflow.models.baseoperator import ExecutorSafeguard
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.taskreschedule import TaskReschedule
 from airflow.models.trigger import Trigger
 from airflow.secrets.environment_variables import EnvironmentVariablesBackend
-from airflow.utils import db
 from airflow.utils.log import secrets_masker
 from airflow.utils.session import create_session
 from airflow.utils.types import DagRunType
 
 from airflow_runctl.compat import database
-from tests.fakes.airflow_3 import Attempt, Deferral, Instance, Messages, Refusal
+from tests.fakes.airflow_2_database import (
+    WrittenRow,
+    WrittenRows,
+    WrittenStates,
+    columns_of,
+    empty_database,
+    make_database,
+    row_of,
+)
+from tests.fakes.airflow_any import AnyAirflow, Attempt, Deferral, Instance, Start, copied, handlers_put_back, name_of
 
 OURS = ("airflow_runctl", "airflow.task")
 """Loggers whose lines belong to a task or a trigger."""
@@ -48,47 +53,7 @@ class Message(SimpleNamespace):
         return dict(vars(self))
 
 
-class _Row(dict[str, Any]):
-    """The XComs of one task instance as they were when it was asked for; changes go to the database."""
-
-    def __init__(self, fake: FakeAirflow, where: Instance, values: Mapping[str, Any]) -> None:
-        super().__init__(values)
-        self._fake, self._where = fake, where
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self._fake._write_xcom(self._where, key, value)
-        super().__setitem__(key, value)
-
-    def pop(self, key: str, *default: Any) -> Any:
-        self._fake._wipe_xcoms(self._where, key)
-        return super().pop(key, *default)
-
-
-class _Rows(dict[Instance, _Row]):
-    """All XComs, in the same manner."""
-
-    def __init__(self, fake: FakeAirflow, rows: Mapping[Instance, _Row]) -> None:
-        super().__init__(rows)
-        self._fake = fake
-
-    def clear(self) -> None:
-        self._fake._wipe_xcoms()
-        super().clear()
-
-
-class _States(dict[str, str | None]):
-    """The states of the Dag run's task instances, in the same manner."""
-
-    def __init__(self, fake: FakeAirflow, states: Mapping[str, str | None]) -> None:
-        super().__init__(states)
-        self._fake = fake
-
-    def __setitem__(self, name: str, state: str | None) -> None:
-        self._fake.mark(name, state)
-        super().__setitem__(name, state)
-
-
-class FakeAirflow(Messages):
+class FakeAirflow(AnyAirflow):
     """An Airflow 2.11 with one Dag; tests use it as they use the fake of Airflow 3.
 
     :param dag_id: the one Dag.
@@ -98,31 +63,16 @@ class FakeAirflow(Messages):
     has_store = False
 
     def __init__(self, dag_id: str = "harvest", run_id: str = "manual__1") -> None:
-        self.dag_id = dag_id
-        self.run_id = run_id
-        self.connections: dict[str, dict[str, Any]] = {}
-        self.store: dict[Instance, dict[str, Any]] = {}
-        self.rendered: list[dict[str, Any]] = []
-        self.messages: list[Any] = []
-        self.refusals: list[Refusal] = []
-        self.on_message: Callable[[Any], None] = lambda message: None
-        self.logs: list[Mapping[str, Any]] = []
+        super().__init__(dag_id, run_id)
         self.everything_logged: list[str] = []
         self._marked: dict[str, str] = {}
-        self._lock = threading.RLock()
 
     # -- what would be messages --------------------------------------------------------------------------
 
     def said(self, name: str, **fields: Any) -> None:
         """Take note of a call, and raise if it is to be refused."""
         message = type(name, (Message,), {})(**fields)
-        with self._lock:
-            self.messages.append(message)
-        self.on_message(message)
-        for refusal in list(self.refusals):
-            if refusal.when(message):
-                raise refusal.error
-        answer = getattr(self, f"_on_{name}", None)
+        answer = self.hear(message)
         if answer is not None:
             answer(message)
 
@@ -171,26 +121,25 @@ class FakeAirflow(Messages):
     def get_connection(self, conn_id: str) -> Connection | None:
         """Be Airflow's secrets backend behind the environment."""
         self.said("GetConnection", conn_id=conn_id)
-        row = self.connections.get(conn_id)
-        if row is None:
-            return None
-        extra = row.get("extra")
-        text = extra if extra is None or isinstance(extra, str) else json.dumps(extra)
-        return Connection(conn_id=conn_id, **{**row, "extra": text})
+        row = self._connection(conn_id)
+        return None if row is None else Connection(conn_id=conn_id, **row)
 
     # -- what tests read and write ------------------------------------------------------------------------
 
     @property
-    def xcoms(self) -> _Rows:
+    def xcoms(self) -> WrittenRows:
         found: dict[Instance, dict[str, Any]] = {}
         with create_session() as session:
             columns = (XCom.dag_id, XCom.run_id, XCom.task_id, XCom.map_index, XCom.key, XCom.value)
             for *where, key, value in session.query(*columns).order_by(XCom.timestamp):
                 found.setdefault(tuple(where), {})[key] = json.loads(value)
-        return _Rows(self, {where: _Row(self, where, values) for where, values in found.items()})
-
-    def xcom(self, task_id: str, key: str, map_index: int = -1) -> Any:
-        return self.xcoms.get((self.dag_id, self.run_id, task_id, map_index), {}).get(key)
+        rows = {
+            where: WrittenRow(
+                values, functools.partial(self._write_xcom, where), functools.partial(self._wipe_xcoms, where)
+            )
+            for where, values in found.items()
+        }
+        return WrittenRows(rows, self._wipe_xcoms)
 
     def put_xcom(self, task_id: str, key: str, value: Any, map_index: int = -1) -> None:
         self._write_xcom((self.dag_id, self.run_id, task_id, map_index), key, value)
@@ -201,7 +150,7 @@ class FakeAirflow(Messages):
         self._wipe_xcoms(where, key)
         with create_session() as session:
             dag_run = self._dag_run(session)
-            if _row_of(session, where) is None:
+            if row_of(session, where) is None:
                 session.add(self._bare_instance(task_id, map_index, None))
                 session.flush()
             row = XCom(
@@ -219,16 +168,16 @@ class FakeAirflow(Messages):
         with create_session() as session:
             rows = session.query(XCom)
             if where is not None:
-                names = dict(zip(("dag_id", "run_id", "task_id", "map_index"), where, strict=True))
-                rows = rows.filter_by(**names, key=key)
+                rows = rows.filter_by(**columns_of(where), key=key)
             rows.delete(synchronize_session=False)
 
     @property
-    def states(self) -> _States:
+    def states(self) -> WrittenStates:
         with create_session() as session:
             columns = (TaskInstance.task_id, TaskInstance.map_index, TaskInstance.state)
             rows = session.query(*columns).filter_by(dag_id=self.dag_id, run_id=self.run_id).all()
-        return _States(self, {_name(task_id, index): state and str(state) for task_id, index, state in rows})
+        states = {name_of(task_id, index): state and str(state) for task_id, index, state in rows}
+        return WrittenStates(states, self.mark)
 
     @states.setter
     def states(self, states: Mapping[str, str | None]) -> None:
@@ -240,7 +189,7 @@ class FakeAirflow(Messages):
         with create_session() as session:
             self._dag_run(session, run_id)
             rows = session.query(TaskInstance).filter_by(dag_id=self.dag_id, run_id=run_id or self.run_id).all()
-            row = next((row for row in rows if _name(row.task_id, row.map_index) == name), None)
+            row = next((row for row in rows if name_of(row.task_id, row.map_index) == name), None)
             if row is None:
                 row = self._bare_instance(name, -1, state, run_id)
                 session.add(row)
@@ -251,32 +200,17 @@ class FakeAirflow(Messages):
     def row(self, task_id: str = "start", map_index: int = -1, run_id: str | None = None) -> TaskInstance:
         """Return a task instance as it is in the database."""
         with create_session() as session:
-            found = _row_of(session, (self.dag_id, run_id or self.run_id, task_id, map_index))
+            found = row_of(session, (self.dag_id, run_id or self.run_id, task_id, map_index))
             assert found is not None
             assert found.dag_run is not None
             session.expunge_all()
             return found
 
-    def stored(self, task_id: str, map_index: int = -1) -> dict[str, Any]:
-        """There is no task state store."""
-        return {}
-
-    def everything(self) -> str:
-        """Everything that Airflow would have kept or shown: where no secret may be."""
+    def _kept_besides(self) -> dict[str, Any]:
         with create_session() as session:
             triggers = [row.kwargs for row in session.query(Trigger)]
             resumed = [row[0] for row in session.query(TaskInstance.next_kwargs)]
-        return json.dumps(
-            {
-                "xcoms": [[list(key), row] for key, row in self.xcoms.items()],
-                "rendered": self.rendered,
-                "triggers": triggers,
-                "next_kwargs": resumed,
-                "messages": [msg.model_dump() for msg in self.messages if type(msg).__name__ != "MaskSecret"],
-                "logs": self.everything_logged,
-            },
-            default=str,
-        )
+        return {"triggers": triggers, "next_kwargs": resumed, "logs": self.everything_logged}
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -293,10 +227,6 @@ class FakeAirflow(Messages):
 
     # -- running a task ----------------------------------------------------------------------------------
 
-    def dag(self) -> DAG:
-        """Return a Dag to put operators into."""
-        return DAG(self.dag_id, schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC))
-
     def dag_run(self, run_id: str, due: datetime | None = None, state: str = "running") -> None:
         """Make a Dag run.
 
@@ -305,45 +235,26 @@ class FakeAirflow(Messages):
         with create_session() as session:
             self._dag_run(session, run_id, due).state = state
 
-    def run(
-        self,
-        task: Any,
-        *,
-        try_number: int = 1,
-        retries: int = 0,
-        start_date: datetime | None = None,
-        map_index: int = -1,
-        deferral: Deferral | None = None,
-        event: Any = None,
-        marked: str | None = None,
-    ) -> Attempt:
-        """Run one attempt of ``task`` to its end or its deferral, as Airflow's worker does.
-
-        :param retries: further tries that are left.
-        :param deferral: go on after this one, with ``event`` as what the trigger said.
-        :param marked: the state that a user gives the task just before it says how it ended.
-        """
-        where = (self.dag_id, self.run_id, task.task_id, map_index)
-        ti = self._instance_of(task, where, try_number, retries, start_date, [], deferral, event)
+    def _run(self, start: Start, marked: str | None) -> Attempt:
+        where = self._where(start)
+        ti = self.instance_of(start)
         error: BaseException | None = None
         with self.recorded(), self._marking(where, marked):
             try:
                 ti._run_raw_task()
             except BaseException as raised:
                 error = raised
-                if __import__("os").environ.get("DBG"):
-                    __import__("traceback").print_exc()
             finally:
                 _say_that_the_process_ends()
         self._keep_rendered(where)
-        row = self.row(task.task_id, map_index)
+        row = self.row(start.task.task_id, start.map_index)
         if row.state == "up_for_reschedule":
             self._reschedule(where)
         return Attempt(
             ti.task,
             str(row.state or ""),
             error,
-            self.xcom(task.task_id, "return_value", map_index),
+            self.xcom(start.task.task_id, "return_value", start.map_index),
             _deferral_of(row) if row.state == "deferred" else None,
             row,
             {},
@@ -352,7 +263,7 @@ class FakeAirflow(Messages):
     @contextmanager
     def _marking(self, where: Instance, marked: str | None) -> Iterator[None]:
         """Let a user act as late as it can be noticed: before the task asks for its state, or else at its end."""
-        self._marked = {_name(where[2], where[3]): marked} if marked else {}
+        self._marked = {name_of(where[2], where[3]): marked} if marked else {}
         plain = TaskInstance._execute_task
 
         def execute(ti: Any, context: Any, task_orig: Any) -> Any:
@@ -370,62 +281,44 @@ class FakeAirflow(Messages):
         for name, state in marked.items():
             self.mark(name, state)
 
-    def _instance_of(
-        self,
-        task: Any,
-        where: Instance,
-        try_number: int,
-        retries: int,
-        start_date: datetime | None,
-        keys_to_clear: list[str],
-        deferral: Deferral | None,
-        event: Any,
-    ) -> TaskInstance:
+    def instance_of(self, start: Start) -> TaskInstance:
         """Return the task instance as it is when its process begins: after the scheduler and the executor."""
+        task, where, deferral = start.task, self._where(start), start.deferral
         if not task.has_dag():
             self.dag().add_task(task)
         # Airflow sets it up for the main thread only; a test may call ``execute`` in another.
         ExecutorSafeguard._sentinel.callers = getattr(ExecutorSafeguard._sentinel, "callers", {})
         # Airflow tries again only what has retries.
-        task.retries = try_number - 1 + retries
+        task.retries = start.try_number - 1 + start.retries
         with create_session() as session:
             self._dag_run(session, where[1])
-            row = _row_of(session, where)
+            row = row_of(session, where)
             if row is None:
                 row = TaskInstance(task, run_id=where[1], map_index=where[3])
                 session.add(row)
             row.state, row.trigger_id = "running", None
-            row.try_number, row.max_tries = try_number, task.retries
-            row.start_date = start_date or (row.start_date if deferral and row.start_date else datetime.now(UTC))
+            row.try_number, row.max_tries = start.try_number, task.retries
+            row.start_date = start.start_date or (deferral and row.start_date) or datetime.now(UTC)
             row.clear_next_method_args()
             if deferral is not None:
                 row.next_method = deferral.method
-                row.next_kwargs = {**deferral.next_kwargs, **({} if event is None else {"event": _copy(event)})}
+                said = {} if start.event is None else {"event": copied(start.event)}
+                row.next_kwargs = {**deferral.next_kwargs, **said}
             session.flush()
             assert row.dag_run is not None
         row.task = task
         return row
 
-    def trigger_of(self, deferral: Deferral, attempt: Attempt) -> Any:
-        """Return the trigger as a triggerer builds it: from the text in the database."""
-        from airflow.utils.module_loading import import_string
-
-        trigger = import_string(deferral.classpath)(**deferral.trigger_kwargs)
-        trigger.task_instance = attempt.ti
-        return trigger
-
     def _keep_rendered(self, where: Instance) -> None:
-        names = dict(zip(("dag_id", "run_id", "task_id", "map_index"), where, strict=True))
         with create_session() as session:
-            row = session.query(RenderedTaskInstanceFields).filter_by(**names).one_or_none()
+            row = session.query(RenderedTaskInstanceFields).filter_by(**columns_of(where)).one_or_none()
             if row is not None:
-                self.rendered.append(_copy(row.rendered_fields))
+                self.rendered.append(copied(row.rendered_fields))
 
     def _reschedule(self, where: Instance) -> None:
-        names = dict(zip(("dag_id", "run_id", "task_id", "map_index"), where, strict=True))
         with create_session() as session:
-            row = session.query(TaskReschedule).filter_by(**names).order_by(TaskReschedule.id.desc()).first()
-            date = row.reschedule_date
+            rows = session.query(TaskReschedule).filter_by(**columns_of(where))
+            date = rows.order_by(TaskReschedule.id.desc()).first().reschedule_date
         self.said("RescheduleTask", reschedule_date=date)
 
     def _dag_run(self, session: Any, run_id: str | None = None, due: datetime | None = None) -> DagRun:
@@ -473,55 +366,16 @@ class _Kept(logging.Handler):
             self.fake.logs.append(row)
 
 
-@functools.cache
-def _database() -> None:
-    """Make the metadata database of this test process."""
-    from airflow.models.base import Base
-    from sqlalchemy import event
-
-    db.import_all_models()
-
-    @event.listens_for(settings.engine, "connect")
-    def quick(connection: Any, record: Any) -> None:
-        # A test does not outlive its database. And readers need not wait for a writer, as on a real server.
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=OFF")
-
-    # Notes point to users, whose table is that of a provider which takes seconds to import: read, but never written.
-    notes = [table for name, table in Base.metadata.tables.items() if name.endswith("_note")]
-    Base.metadata.create_all(
-        settings.engine, tables=[table for table in Base.metadata.tables.values() if table not in notes]
-    )
-    with settings.engine.begin() as connection:
-        for table in notes:
-            connection.exec_driver_sql(
-                f"CREATE TABLE {table.name} ({', '.join(column.name for column in table.columns)})"
-            )
-
-
-def _empty_database() -> None:
-    settings.Session.remove()
-    with settings.engine.begin() as connection:
-        # What belongs to them goes with them.
-        for model in (DagRun, DagModel, Trigger, SlaMiss, Log):
-            connection.execute(model.__table__.delete())
-
-
 @contextmanager
 def in_place(fake: FakeAirflow) -> Iterator[FakeAirflow]:
     """Make ``fake`` the Airflow of this process; what a task changes in the process is put back."""
-    _database()
-    _empty_database()
+    make_database()
+    empty_database()
     masker = secrets_masker._secrets_masker()
     masker.patterns, masker.replacer = set(), None
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            fake.patch(patch)
-            yield fake
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    with handlers_put_back(), pytest.MonkeyPatch.context() as patch:
+        fake.patch(patch)
+        yield fake
 
 
 def _say_that_the_process_ends() -> None:
@@ -539,22 +393,8 @@ def _deferral_of(row: TaskInstance) -> Deferral:
     with create_session() as session:
         trigger = session.get(Trigger, row.trigger_id)
         timeout = row.trigger_timeout and row.trigger_timeout.replace(tzinfo=UTC)
-        return Deferral(trigger.classpath, _copy(trigger.kwargs), timeout, row.next_method, row.next_kwargs or {})
-
-
-def _row_of(session: Any, where: Instance) -> TaskInstance | None:
-    names = dict(zip(("dag_id", "run_id", "task_id", "map_index"), where, strict=True))
-    found: TaskInstance | None = session.query(TaskInstance).filter_by(**names).one_or_none()
-    return found
-
-
-def _name(task_id: str, map_index: int) -> str:
-    return task_id if map_index < 0 else f"{task_id}_{map_index}"
+        return Deferral(trigger.classpath, copied(trigger.kwargs), timeout, row.next_method, row.next_kwargs or {})
 
 
 def _without_session(where: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in where.items() if name != "session"}
-
-
-def _copy(value: Any) -> Any:
-    return json.loads(json.dumps(value))

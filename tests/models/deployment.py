@@ -44,7 +44,8 @@ from airflow_runctl.operators.snaplogic import (
     SnapLogicTriggerTaskOperator,
 )
 from airflow_runctl.runs import HANDLE_KEY, ExternalRun, Owner, TaskKey
-from tests.fakes.airflow_3 import Deferral, FakeAirflow
+from tests.fakes.airflow_3 import FakeAirflow, deferral_of
+from tests.fakes.airflow_any import Deferral, Start
 from tests.models.vendors import MODELS, Run, Vendor, _iso
 from tests.models.virtual_time import BEGIN, Loop, Process, World, acting
 
@@ -382,10 +383,10 @@ class Deployment:
         from airflow.sdk.execution_time import task_runner
 
         operator = copy(operator_of(self.config, task.task_id, attempt.inputs))
-        keys = [] if goes_on else list(self.airflow.xcoms.get(task.instance, {}))
         began = datetime.fromtimestamp(attempt.began, UTC)
         left = task.max_tries - task.try_number + 1
-        ti = self.airflow._instance_of(operator, task.instance, task.try_number, left, began, keys, goes_on, event)
+        start = Start(operator, task.try_number, left, began, task.map_index, goes_on, event)
+        ti = self.airflow.instance_of(start)
         task.ti = ti
         context = ti.get_template_context()
         log = Quiet()
@@ -556,7 +557,7 @@ class Deployment:
         """Take a worker's deferral."""
         task = self._held()
         task.holder = None
-        task.deferral = Deferral.of(msg)
+        task.deferral = deferral_of(msg)
         task.epoch += 1
         self._set(task, "deferred")
         self.world.at(1.0, self._while(task, lambda: self.triggerer and self.triggerer.follow(task)))

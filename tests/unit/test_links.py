@@ -18,7 +18,8 @@ from airflow_runctl.runs import HANDLE_KEY, LINK_KEY
 from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.sensors.run import ExternalRunSensor
 from airflow_runctl.vendors.base import Started
-from tests.fakes.airflow_3 import Attempt, FakeAirflow
+from tests.fakes.airflow_3 import FakeAirflow
+from tests.fakes.airflow_any import Attempt
 from tests.unit.conftest import Connections
 
 pytestmark = pytest.mark.usefixtures("brisk")

@@ -21,7 +21,8 @@ from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
 from airflow_runctl.runs import HANDLE_KEY
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
-from tests.fakes.airflow_3 import Attempt, FakeAirflow, Unanswered
+from tests.fakes.airflow_3 import FakeAirflow, Unanswered
+from tests.fakes.airflow_any import Attempt, Start
 from tests.unit.versions import needs_deadlines
 
 pytestmark = pytest.mark.usefixtures("brisk")
@@ -303,8 +304,7 @@ class InFlight(threading.Thread):
     def run(self) -> None:
         # Not through the task runner: signal handlers belong to the main thread.
         operator = self.stops.operator("snaplogic", "start", **self.more)
-        where = ("harvest", "manual__1", "start", -1)
-        ti = self.stops.fake._instance_of(operator, where, 1, 3, None, [], None, None)
+        ti = self.stops.fake.instance_of(Start(operator, retries=3))
         context = ti.get_template_context()
         self.stops.fake.states["start"] = "running"
         self.error: BaseException | None = None

@@ -25,7 +25,7 @@ from airflow_runctl.runs import HANDLE_KEY, StopReason, TaskKey
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
 from airflow_runctl.triggers.run import ExternalRunTrigger
-from tests.fakes.airflow_3 import Attempt, Deferral, event_of
+from tests.fakes.airflow_any import Attempt, Deferral, event_of
 
 if TYPE_CHECKING:
     from tests.fakes.airflow_2 import FakeAirflow

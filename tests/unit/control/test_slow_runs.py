@@ -16,7 +16,8 @@ from airflow_runctl.control import slow_runs, watch
 from airflow_runctl.operators.axiom import AxiomTriggerRunOperator
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
-from tests.fakes.airflow_3 import Attempt, FakeAirflow
+from tests.fakes.airflow_3 import FakeAirflow
+from tests.fakes.airflow_any import Attempt
 from tests.unit.control import slow_callbacks
 from tests.unit.control.slow_callbacks import HEARD, AsyncTeller, Teller, fail, tell, tell_async
 

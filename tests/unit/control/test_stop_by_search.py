@@ -17,7 +17,8 @@ from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.vendors.bctrl.browsers import BctrlBrowsers
 from airflow_runctl.vendors.bctrl.workspaces import BctrlWorkspaces
 from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
-from tests.fakes.airflow_3 import Attempt, FakeAirflow
+from tests.fakes.airflow_3 import FakeAirflow
+from tests.fakes.airflow_any import Attempt
 from tests.unit.conftest import Client, Connections
 from tests.unit.driven import ONCE
 

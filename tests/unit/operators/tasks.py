@@ -12,7 +12,8 @@ from airflow_runctl.operators.base import StartRunOperator
 from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
 from airflow_runctl.runs import HANDLE_KEY
 from airflow_runctl.sandbox.client import Sandbox, eventually
-from tests.fakes.airflow_3 import Attempt, FakeAirflow, event_of
+from tests.fakes.airflow_3 import FakeAirflow
+from tests.fakes.airflow_any import Attempt, event_of
 
 MODES = ["worker", "deferred"]
 VENDORS = ["snaplogic", "axiom"]

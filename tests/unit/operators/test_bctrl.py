@@ -14,7 +14,8 @@ from airflow_runctl.exceptions import ConnectionSetupError, RunFailed, RunSuspen
 from airflow_runctl.hooks.bctrl import BctrlHook
 from airflow_runctl.operators.bctrl import BctrlRunTaskOperator, BctrlStartRuntimeOperator, BctrlStopRuntimeOperator
 from airflow_runctl.sandbox.client import Sandbox, eventually
-from tests.fakes.airflow_3 import Attempt, FakeAirflow, event_of
+from tests.fakes.airflow_3 import FakeAirflow
+from tests.fakes.airflow_any import Attempt, event_of
 from tests.unit.versions import if_stored, needs_task_store
 
 WORKSPACE = "77aa0c1e-5b7d-4f5e-9d43-2f6c1b8a9e10"

@@ -60,7 +60,7 @@ def test_refused_deferral_leaves_a_run_alone_that_no_kill_may_stop(tasks: Tasks,
 
 @pytest.mark.parametrize("retries", [0, 1])
 def test_lost_trigger_does_not_leave_its_run_behind(tasks: Tasks, box: Sandbox, retries: int) -> None:
-    from tests.fakes.airflow_3 import Deferral
+    from tests.fakes.airflow_any import Deferral
 
     attempt = tasks.fake.run(tasks.snaplogic(deferrable=True), retries=retries)
     assert attempt.deferral is not None
@@ -76,7 +76,7 @@ def test_lost_trigger_does_not_leave_its_run_behind(tasks: Tasks, box: Sandbox, 
 def test_lost_trigger_whose_handle_is_gone_from_xcom_is_found_in_the_task_state_store(
     tasks: Tasks, box: Sandbox
 ) -> None:
-    from tests.fakes.airflow_3 import Deferral
+    from tests.fakes.airflow_any import Deferral
 
     tasks.fake.run(tasks.snaplogic(deferrable=True))
     tasks.fake.put_xcom("start", HANDLE_KEY, "nonsense")
@@ -87,7 +87,7 @@ def test_lost_trigger_whose_handle_is_gone_from_xcom_is_found_in_the_task_state_
 
 
 def test_lost_trigger_whose_handle_cannot_be_read_says_that_a_run_may_be_alive(tasks: Tasks, box: Sandbox) -> None:
-    from tests.fakes.airflow_3 import Deferral
+    from tests.fakes.airflow_any import Deferral
 
     tasks.fake.run(tasks.snaplogic(deferrable=True))
     tasks.fake.refuse("GetXCom", key=HANDLE_KEY)

@@ -11,7 +11,7 @@ from airflow_runctl.operators.snaplogic import (
     SnapLogicTriggerTaskOperator,
 )
 from airflow_runctl.sandbox.client import Sandbox
-from tests.fakes.airflow_3 import Attempt
+from tests.fakes.airflow_any import Attempt
 from tests.unit.operators.tasks import FINAL, Tasks
 
 pytestmark = pytest.mark.usefixtures("brisk")

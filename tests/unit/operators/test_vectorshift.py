@@ -19,7 +19,8 @@ from airflow_runctl.operators.vectorshift import (
 )
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
-from tests.fakes.airflow_3 import Attempt, FakeAirflow, event_of
+from tests.fakes.airflow_3 import FakeAirflow
+from tests.fakes.airflow_any import Attempt, event_of
 from tests.unit.versions import needs_task_store
 
 pytestmark = pytest.mark.usefixtures("brisk")

@@ -20,7 +20,8 @@ from airflow_runctl.sensors.run import ExternalRunSensor
 from airflow_runctl.transport.aio import close_session
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.triggers.sensor import ExternalRunSensorTrigger
-from tests.fakes.airflow_3 import Attempt, FakeAirflow, event_of
+from tests.fakes.airflow_3 import FakeAirflow
+from tests.fakes.airflow_any import Attempt, event_of
 from tests.unit.versions import needs_task_store
 
 MODES = ["worker", "reschedule", "deferred"]

@@ -21,7 +21,8 @@ from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
 from airflow_runctl.triggers import run as module
 from airflow_runctl.triggers.run import ExternalRunTrigger
-from tests.fakes.airflow_3 import Attempt, FakeAirflow
+from tests.fakes.airflow_3 import FakeAirflow
+from tests.fakes.airflow_any import Attempt
 from tests.unit.versions import needs_task_store
 
 pytestmark = pytest.mark.usefixtures("brisk")
