@@ -1,0 +1,69 @@
+"""What the pages for contributors name is there: files, headings, targets of make."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.places import DOCS, PACKAGE, ROOT
+
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
+CODE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+NAMED = re.compile(r"`([\w./-]*/[\w./-]+|\w+\.(?:py|md|toml))`")
+TARGET = re.compile(r"\bmake ([a-z][a-z-]+)")
+PAGES_OF_FILES = [DOCS / "architecture.md", ROOT / "CONTRIBUTING.md"]
+TO_BE_MADE = {"constraints/airflow-3.4.txt", "constraints/caps-3.4.txt"}
+"""What CONTRIBUTING.md says will come to be."""
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as a code host makes them."""
+    headings = re.findall(r"^#+ (.+)$", CODE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(CODE.sub("", page.read_text())):
+        if link.startswith(("http://", "https://")):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES_OF_FILES, ids=lambda page: page.name)
+def test_the_files_that_a_page_names_are_there(page: Path) -> None:
+    named = set(NAMED.findall(page.read_text())) - TO_BE_MADE
+    assert named
+    places = (ROOT, PACKAGE, page.parent)
+    assert [name for name in sorted(named) if not any((place / name).exists() for place in places)] == []
+
+
+def test_what_decides_is_in_the_file_that_architecture_names() -> None:
+    """Each row of the table: the names in its second column stand in one of the files that the row names."""
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| [^|]*\|$", (DOCS / "architecture.md").read_text(), re.MULTILINE)
+    rows = [row for row in rows if row[0] != "X"]
+    assert len(rows) > 10
+    for what, where in rows:
+        spans = re.findall(r"`([^`]+)`", where)
+        files = [file for span in spans if "/" in span or span.endswith(".py") for file in files_of(span)]
+        assert files, what
+        text = "".join(file.read_text() for file in files)
+        for name in (span for span in spans if "/" not in span and not span.endswith(".py")):
+            assert re.search(rf"\b{re.escape(name.rpartition('.')[2])}\b", text), f"{what}: {name}"
+
+
+def files_of(path: str) -> list[Path]:
+    """Return the files that a path of the table means: ``<vendor>`` is each of the four."""
+    found = sorted(PACKAGE.glob(path.replace("<vendor>", "*") + ("*.py" if path.endswith("/") else "")))
+    assert found, path
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_targets_of_make_on_a_page_are_in_the_makefile(page: Path) -> None:
+    known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(TARGET.findall(page.read_text())) <= known
