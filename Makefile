@@ -14,7 +14,7 @@ ARGS :=
 PYTEST := $(BIN)/python -m pytest --durations=15 --durations-min=1 -o cache_dir=$(VENV)/.pytest_cache $(ARGS)
 PARTS = $(PYTHON) .ci/parts.py
 # What knows nothing of Airflow, or of one version only, is tested with the newest.
-SAME_EVERYWHERE := vendors transport sandbox package/test_wheel.py package/test_kill_paths.py docs/test_readme.py
+SAME_EVERYWHERE := vendors transport sandbox package/test_wheel.py package/test_kill_paths.py docs/test_readme.py docs/test_pages.py
 UNIT := tests/unit $(if $(filter-out $(NEWEST),$(AIRFLOW)),$(SAME_EVERYWHERE:%=--ignore=tests/unit/%))
 POSTGRESQL := postgresql+psycopg2://postgres@127.0.0.1:5432/postgres
 # A pyenv shim answers `command -v` for versions that are not active, so each candidate is run.
