@@ -52,9 +52,9 @@ class Endpoint:
         address = urlsplit(url)
         if self.proxies:
             return self.proxies.get(address.scheme)
-        if proxy_bypass(address.hostname or ""):
-            return None
-        return getproxies().get(address.scheme)
+        proxy = getproxies().get(address.scheme)
+        # Both look through the whole environment, for each request: the second look only where there is a proxy.
+        return None if proxy is None or proxy_bypass(address.hostname or "") else proxy
 
     def ca_file(self) -> str | None:
         """Return the CA file, or ``None`` for the client's own certificates."""

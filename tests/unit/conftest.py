@@ -1,12 +1,8 @@
 """What the unit tests share: an own home for Airflow, both HTTP clients, connections to the sandbox, a fake Airflow."""
 
-import asyncio
-import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 # Before anything imports Airflow, which writes its configuration there.
 _HOME = tempfile.TemporaryDirectory(prefix="runctl-unit-")
@@ -16,12 +12,10 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 import pytest  # noqa: E402
 
 from airflow_runctl.compat import IS_AIRFLOW_2  # noqa: E402
-from airflow_runctl.hooks.base import Access, RunHook  # noqa: E402
-from airflow_runctl.hooks.base import hook_class as hook_of  # noqa: E402
+from airflow_runctl.hooks.base import Access  # noqa: E402
 from airflow_runctl.sandbox.client import Sandbox  # noqa: E402
-from airflow_runctl.transport.aio import close_session  # noqa: E402
-from airflow_runctl.transport.retry import Patience  # noqa: E402
-from airflow_runctl.vendors.base import Flow  # noqa: E402
+from tests.unit.clients import Client  # noqa: E402
+from tests.unit.connections import Connections  # noqa: E402
 
 if IS_AIRFLOW_2:
     from tests.fakes.airflow_2 import FakeAirflow, in_place
@@ -49,52 +43,24 @@ NETWORK_VARIABLES = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _plain_network(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _plain_network() -> Iterator[None]:
     """Proxies and CA files of the machine must not come between a test and its sandbox."""
-    for name in NETWORK_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+    with pytest.MonkeyPatch.context() as environment:
+        for name in NETWORK_VARIABLES:
+            environment.delenv(name, raising=False)
+            environment.delenv(name.upper(), raising=False)
+        yield
 
 
 @pytest.fixture
-def box(sandbox: Sandbox) -> Iterator[Sandbox]:
+def box(sandbox: Sandbox) -> Sandbox:
     """The sandbox, with nothing in it."""
     sandbox.reset()
-    yield sandbox
-    sandbox.reset()
+    return sandbox
 
 
 # -- both HTTP clients -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Client:
-    """One of the two HTTP clients that drive flows."""
-
-    name: str
-
-    def drive(
-        self,
-        access: Access,
-        flow: Flow[Any],
-        patience: Patience | None = None,
-        heard: Callable[[object], None] = lambda what: None,
-    ) -> Any:
-        """Drive ``flow`` to its end; ``heard`` gets what it tells."""
-        if self.name == "requests":
-            return access.drive(flow, patience, listener=heard)
-
-        async def hear(what: object) -> None:
-            heard(what)
-
-        async def go() -> Any:
-            try:
-                return await access.adrive(flow, patience, listener=hear)
-            finally:
-                await close_session()
-
-        return asyncio.run(go())
 
 
 @pytest.fixture(params=["requests", "aiohttp"])
@@ -103,31 +69,6 @@ def client(request: pytest.FixtureRequest) -> Client:
 
 
 # -- connections -----------------------------------------------------------------------------------------
-
-
-class Connections:
-    """The sandbox's connections, as they are or with changes."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        self.rows: dict[str, dict[str, Any]] = {
-            name.removeprefix("AIRFLOW_CONN_").lower(): json.loads(text) for name, text in sandbox.connections.items()
-        }
-
-    def row(self, conn_id: str, extra: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-        """Return a connection in Airflow's JSON form; an ``extra`` of ``None`` is taken out."""
-        row = {**self.rows[conn_id], **changes}
-        merged = {**row.get("extra", {}), **(extra or {})}
-        return {**row, "extra": {name: value for name, value in merged.items() if value is not None}}
-
-    def access(self, conn_id: str, extra: dict[str, Any] | None = None, **changes: Any) -> Access:
-        """Return what the connection gives access to."""
-        from airflow.providers.common.compat.sdk import Connection
-
-        row = self.row(conn_id, extra, **changes)
-        hook: type[RunHook] = hook_of(row["conn_type"])
-        fields = {**row, "extra": json.dumps(row["extra"])}
-        conn = Connection(conn_id=conn_id, **fields)
-        return hook.access_of(conn, conn.extra_dejson)
 
 
 @pytest.fixture

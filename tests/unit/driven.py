@@ -13,7 +13,7 @@ from airflow_runctl.runs import ExternalRun, RunStatus, StopReason, StopResult
 from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.base import Flow, Search, Started, StartPlan
-from tests.unit.conftest import Client
+from tests.unit.clients import Client
 
 ONCE: Final = Patience(total=0.05)
 """One try for each request."""

@@ -20,7 +20,7 @@ from airflow_runctl.sensors.run import ExternalRunSensor
 from airflow_runctl.vendors.base import Started
 from tests.fakes.airflow_3 import FakeAirflow
 from tests.fakes.airflow_any import Attempt
-from tests.unit.conftest import Connections
+from tests.unit.connections import Connections
 
 pytestmark = pytest.mark.usefixtures("brisk")
 

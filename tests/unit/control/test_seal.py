@@ -11,7 +11,7 @@ from airflow_runctl.control.seal import Handle, describe, handle_of, open_handle
 from airflow_runctl.exceptions import HandleError
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import ExternalRun, Owner, Ownership, TaskKey
-from tests.unit.conftest import Connections
+from tests.unit.connections import Connections
 
 HERE = TaskKey("harvest", "manual__1", "start")
 RUN = ExternalRun(

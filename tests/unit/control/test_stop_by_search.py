@@ -19,7 +19,8 @@ from airflow_runctl.vendors.bctrl.workspaces import BctrlWorkspaces
 from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 from tests.fakes.airflow_3 import FakeAirflow
 from tests.fakes.airflow_any import Attempt
-from tests.unit.conftest import Client, Connections
+from tests.unit.clients import Client
+from tests.unit.connections import Connections
 from tests.unit.driven import ONCE
 
 WORKSPACE = "77aa0c1e-5b7d-4f5e-9d43-2f6c1b8a9e10"

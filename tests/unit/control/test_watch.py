@@ -28,7 +28,8 @@ from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.axiom.vendor import Axiom
 from airflow_runctl.vendors.snaplogic.trigger import TriggeredTask
 from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
-from tests.unit.conftest import Client, Connections
+from tests.unit.clients import Client
+from tests.unit.connections import Connections
 
 pytestmark = pytest.mark.usefixtures("brisk")
 

@@ -15,7 +15,8 @@ from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.transport.endpoint import Endpoint
 from airflow_runctl.transport.retry import Patience
 from tests.fakes.airflow_3 import FakeAirflow
-from tests.unit.conftest import Client, Connections
+from tests.unit.clients import Client
+from tests.unit.connections import Connections
 
 BRIEF = Patience(total=0.2)
 

@@ -24,7 +24,7 @@ every_connection = pytest.mark.parametrize("conn_id", [*DEFAULTS, "bctrl_browser
 
 
 @pytest.fixture
-def trial(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Trial:
+def trial(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Trial:
     """Test a connection of the sandbox with changes as the API server does when the button is pressed.
 
     It makes up an id, and puts the connection into the environment as a URI for the hook to find.
@@ -32,12 +32,12 @@ def trial(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Trial:
     monkeypatch.setattr(module, "PATIENCE", replace(module.PATIENCE, total=0.1))
 
     def press(conn_id: str, extra: dict[str, Any] | None = None, **changes: Any) -> tuple[bool, str]:
-        row = {**json.loads(sandbox.connections[f"AIRFLOW_CONN_{conn_id.upper()}"]), **changes}
+        row = {**json.loads(box.connections[f"AIRFLOW_CONN_{conn_id.upper()}"]), **changes}
         row["extra"] = {**row.get("extra", {}), **(extra or {})}
         made_up = Connection(conn_id="madeup", **row)
         monkeypatch.setenv("AIRFLOW_CONN_MADEUP", made_up.get_uri())
         done, message = made_up.test_connection()
-        assert sandbox.seed not in message, "a secret is told"
+        assert box.seed not in message, "a secret is told"
         assert "madeup" not in message, "an id is told that nobody knows"
         return done, message
 

@@ -10,7 +10,8 @@ from airflow_runctl.runs import RunState, StopOutcome
 from airflow_runctl.sandbox.client import Sandbox
 from tests.fakes.airflow_3 import FakeAirflow
 from tests.servers.openapi_mock import OpenApiMock
-from tests.unit.conftest import Client, Connections
+from tests.unit.clients import Client
+from tests.unit.connections import Connections
 from tests.unit.driven import Driven
 
 DOCUMENT = "bctrl-runtimes-stop.yaml"

@@ -13,7 +13,8 @@ from airflow_runctl.runs import ExternalRun
 from airflow_runctl.sandbox.client import Sandbox
 from tests.fakes.airflow_3 import FakeAirflow
 from tests.servers.openapi_mock import OpenApiMock
-from tests.unit.conftest import Client, Connections
+from tests.unit.clients import Client
+from tests.unit.connections import Connections
 from tests.unit.vendors.test_vectorshift import Shift
 
 DOCUMENT = "vectorshift-terminate.yaml"

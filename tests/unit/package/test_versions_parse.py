@@ -62,14 +62,10 @@ def wrongs(names: list[str], ours: list[Path]) -> list[str]:
 OURS = [PACKAGE, ROOT / "example_dags"]
 
 
-def test_the_modules_of_the_package_load_without_a_warning() -> None:
+def test_the_modules_of_the_package_and_the_examples_load_without_a_warning() -> None:
     assert len(MODULES) > 50
-    assert wrongs(MODULES, OURS) == []
-
-
-def test_the_examples_load_without_a_warning() -> None:
     assert len(EXAMPLES) > 10
-    assert wrongs(EXAMPLES, OURS) == []
+    assert wrongs([*MODULES, *EXAMPLES], OURS) == []
 
 
 @pytest.mark.parametrize(

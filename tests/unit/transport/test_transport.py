@@ -19,7 +19,8 @@ from airflow_runctl.transport.endpoint import Endpoint
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.base import Effect, Flow, HttpRequest, HttpResponse, Pause, path
 from tests.servers.odd_server import OddServer, certificate, free_port, say
-from tests.unit.conftest import Client, Connections
+from tests.unit.clients import Client
+from tests.unit.connections import Connections
 
 BRIEF = Patience(total=0.4)
 

@@ -28,7 +28,8 @@ from airflow_runctl.vendors.axiom import vendor as module
 from airflow_runctl.vendors.axiom.vendor import STATES, Axiom
 from airflow_runctl.vendors.axiom.viewer import Viewer, parse_viewer_url
 from airflow_runctl.vendors.base import Flow, Started
-from tests.unit.conftest import Client, Connections
+from tests.unit.clients import Client
+from tests.unit.connections import Connections
 
 pytestmark = pytest.mark.usefixtures("brisk")
 

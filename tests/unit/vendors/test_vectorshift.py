@@ -30,7 +30,8 @@ from airflow_runctl.vendors.vectorshift import analytics, answers, start
 from airflow_runctl.vendors.vectorshift import api as module
 from airflow_runctl.vendors.vectorshift.start import PipelineRun, file_input
 from airflow_runctl.vendors.vectorshift.vendor import VectorShift
-from tests.unit.conftest import Client, Connections
+from tests.unit.clients import Client
+from tests.unit.connections import Connections
 from tests.unit.driven import ONCE, Driven
 
 

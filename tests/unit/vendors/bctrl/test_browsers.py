@@ -22,7 +22,8 @@ from airflow_runctl.vendors.bctrl import api as module
 from airflow_runctl.vendors.bctrl.api import RuntimeStart
 from airflow_runctl.vendors.bctrl.browsers import BctrlBrowsers
 from tests.servers.odd_server import OddServer
-from tests.unit.conftest import Client, Connections
+from tests.unit.clients import Client
+from tests.unit.connections import Connections
 from tests.unit.driven import ONCE, Driven
 
 SHOP = "brw-shop"

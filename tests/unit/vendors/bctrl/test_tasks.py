@@ -11,7 +11,8 @@ from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.vendors.bctrl import api as module
 from airflow_runctl.vendors.bctrl.api import TaskStart
 from airflow_runctl.vendors.bctrl.browsers import BctrlBrowsers
-from tests.unit.conftest import Client, Connections
+from tests.unit.clients import Client
+from tests.unit.connections import Connections
 from tests.unit.driven import Driven
 
 

@@ -28,7 +28,8 @@ from airflow_runctl.vendors.base import HttpResponse
 from airflow_runctl.vendors.bctrl import api as module
 from airflow_runctl.vendors.bctrl.api import Failure, RuntimeStart, TaskStart, without_credentials
 from airflow_runctl.vendors.bctrl.workspaces import BctrlWorkspaces
-from tests.unit.conftest import Client, Connections
+from tests.unit.clients import Client
+from tests.unit.connections import Connections
 from tests.unit.driven import Driven
 
 

@@ -34,7 +34,8 @@ from airflow_runctl.vendors.snaplogic.answers import STATES
 from airflow_runctl.vendors.snaplogic.trigger import Trigger, TriggeredTask
 from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 from tests.servers.odd_server import OddServer, say
-from tests.unit.conftest import Client, Connections
+from tests.unit.clients import Client
+from tests.unit.connections import Connections
 
 pytestmark = pytest.mark.usefixtures("brisk")
 
