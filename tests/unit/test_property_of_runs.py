@@ -1,6 +1,6 @@
 """No orphan and no wrong stop, whatever happens: random stories of starts, watches, stops, faults, kills and retries.
 
-``tests/models/deployment.py`` says what is real, what is modelled and what is promised; time is virtual (``virtual_time.py``), the
+``tests/models/deployment.py`` says what is real, what is modelled and what is promised; time is virtual, the
 vendors are in memory (``vendors.py``). The same stories are told each time. To look for others:
 ``RUNCTL_STORIES=5000 pytest tests/unit/test_property_of_runs.py -p no:randomly``; hypothesis then prints a seed.
 """
