@@ -27,7 +27,7 @@ from airflow_runctl.sensors.run import ExternalRunSensor
 from airflow_runctl.transport.aio import close_session
 from tests.fakes.airflow_3 import FakeAirflow
 from tests.fakes.airflow_any import Attempt, Deferral, event_of
-from tests.unit.conftest import Connections
+from tests.unit.connections import Connections
 from tests.unit.control import slow_callbacks
 from tests.unit.versions import needs_task_store
 
