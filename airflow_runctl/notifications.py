@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_runctl.compat import (
@@ -95,7 +95,9 @@ class StopRunsNotifier(BaseNotifier):
                 "Nothing was stopped. Use DeadlineAlert(callback=AsyncCallback(StopRunsNotifier, kwargs={...})); it "
                 "runs in the triggerer."
             )
-        asyncio.run(_then_close(self._stop_here(context)))
+        from airflow_runctl.transport.aio import in_own_loop
+
+        in_own_loop(self._stop_here(context))
 
     async def _stop_here(self, context: Mapping[str, Any]) -> None:
         channel, by, patience, timeout = callback_channel(), "worker callback", WORKER_PATIENCE, self.stop_timeout
@@ -161,12 +163,3 @@ def _reason(context: Mapping[str, Any]) -> StopReason:
     if "slas" in context:
         return StopReason.SLA
     return StopReason.DAG_RUN_ENDED if context.get("reason") == "success" else StopReason.FAILURE
-
-
-async def _then_close(doing: Coroutine[Any, Any, None]) -> None:
-    from airflow_runctl.transport.aio import close_session
-
-    try:
-        await doing
-    finally:
-        await close_session()

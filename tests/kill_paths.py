@@ -75,7 +75,7 @@ PATHS = [
     ),
     KillPath(
         "nothing is started once execution_timeout has passed",
-        "control/attempt.py",
+        "control/start.py",
         "not_after is not None and began >= not_after",
         "False",
         (LIMITS, "nothing_is_started_once"),
@@ -126,7 +126,7 @@ PATHS = [
     KillPath(
         "a kill before the start",
         "control/attempt.py",
-        "        if self._told_to_end:\n            raise RunStopped",
+        "        if self.told_to_end:\n            raise RunStopped",
         "        if False:\n            raise RunStopped",
         (KILL, "start_is_prepared"),
     ),
@@ -140,8 +140,8 @@ PATHS = [
     ),
     KillPath(
         "a retry that Airflow refuses",
-        "operators/base.py",
-        'next attempt, which takes it over")\n        attempt.hand_on()\n',
+        "control/after_error.py",
+        'next attempt, which takes it over")\n    attempt.hand_on()\n',
         'next attempt, which takes it over")\n',
         (END, "left_to_a_retry"),
     ),
@@ -192,8 +192,8 @@ PATHS = [
     KillPath(
         "a retry reattaches",
         "operators/base.py",
-        "take_over(attempt, not_after) or attempt.start(",
-        "attempt.start(",
+        "take_over(attempt, not_after) or start(",
+        "start(",
         (TAKEOVER, "further_try_follows"),
     ),
     KillPath(
@@ -305,7 +305,7 @@ PATHS = [
     KillPath(
         "an error of our own",
         "operators/base.py",
-        "self._end_or_leave(context, attempt, error)\n                raise",
+        "end_or_leave(attempt, context, error)\n                raise",
         "pass\n                raise",
         (END, "error_of_ours"),
     ),
@@ -341,9 +341,9 @@ PATHS = [
     ),
     KillPath(
         "a stop that was asked for while the start was in flight",
-        "control/attempt.py",
-        "        self.adopt(run)\n        self.obey_what_came_meanwhile(run)\n        return run",
-        "        self.adopt(run)\n        return run",
+        "control/start.py",
+        "    attempt.obey_what_came_meanwhile(run)\n    return run",
+        "    return run",
         (START, "asked_for_while_the_start"),
     ),
     KillPath(

@@ -29,11 +29,13 @@ In the order in which one reads them:
 ``records.py``            what is recorded, where, and in which form
 ``ledger.py``             the records of one attempt, written on the worker
 ``identity.py``           which of the runs that came up is the one of a start that nobody heard the answer of
-``attempt.py``            one attempt on the worker: start once, record, hand on, stop on a kill
+``attempt.py``            one attempt on the worker: record its run, hand it on, end it, stop it on a kill
+``start.py``              writing ahead and starting, once; what an unclear answer means
 ``takeover.py``           what a further try does with the run that an earlier one left
 ``watch.py``              following a run to its end or to a limit
 ``slow_runs.py``          reporting a run that takes long
 ``verdict.py``            what the end of the watching means for the task: result or error, retry or none
+``after_error.py``        whether a run is stopped when its task fails, or left to a further try
 ``ownership.py``          whether an attempt still follows its run, asked before a stop for a user's sake
 ``inventory.py``          what the tasks of a Dag run have recorded
 ``stop_many.py``          many runs at once, a report on each
@@ -46,6 +48,8 @@ In the order in which one reads them:
 question                                                    file to open
 ==========================================================  ===============================================
 May a retry start the run again?                            ``verdict.py``; for stops ``runs.StopReason``
+May a run have come of a start that failed?                 ``start.py``
+What becomes of the run when its task fails?                ``after_error.py``
 What happens to a run when the task is killed?              ``attempt.py`` (worker), ``triggers/run.py``
 What does a retry, or the attempt after a clear, go on with?  ``takeover.py``
 When is a stop confirmed, and how often is it asked for?    ``stop.py``

@@ -1,4 +1,4 @@
-"""One task attempt and its run: starts it, records it, stops it, on the worker.
+"""One task attempt and its run: records it, hands it on, ends it, stops it on a kill; on the worker.
 
 Whatever goes wrong between start and end, the run is stopped, left to a further try that is coming, or
 named in the error as possibly alive. The operators are thin around this class.
@@ -10,12 +10,10 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 
 from airflow_runctl.compat import (
     AirflowFailException,
-    AirflowTaskTimeout,
     BlockingChannel,
     mask_secret,
     when_airflow_was_told,
@@ -26,22 +24,11 @@ from airflow_runctl.control.seal import Handle
 from airflow_runctl.control.slow_runs import Callback, SlowRun, call
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, stop
 from airflow_runctl.control.watch import Slow
-from airflow_runctl.exceptions import (
-    BadAnswer,
-    LoginRefused,
-    NotFound,
-    RateLimited,
-    RunctlError,
-    RunStopped,
-    StartRefused,
-    StartUncertain,
-    TransportError,
-    VendorError,
-)
+from airflow_runctl.exceptions import RunctlError, RunStopped
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import HANDLE_KEY, SECRET_IDS, ExternalRun, Owner, RunState, RunStatus, StopReason, StopResult
 from airflow_runctl.transport.retry import Patience
-from airflow_runctl.vendors.base import Flow, Started, StartPlan
+from airflow_runctl.vendors.base import Flow, Started
 
 T = TypeVar("T")
 
@@ -50,9 +37,6 @@ KILL_SECONDS: Final = 2.5
 
 NAP: Final = 0.5
 """Longest sleep in one piece, so that a kill is noticed soon."""
-
-SURE: Final = (StartRefused, LoginRefused, NotFound, RateLimited)
-"""Answers to a start that surely mean that no run was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,73 +76,19 @@ class Attempt:
         self.handle: Handle = {}
         self.killed = False
         """True once the task is being killed, and its run is to be stopped for that."""
-        self._told_to_end = False
+        self.told_to_end = False
+        """True once the task is being killed, whatever is to become of its run."""
         self._kill_said = "no run is known yet"
         self._last_stop: StopNote | None = None
-        self._started: Started | None = None
+        self.started: Started | None = None
+        """What the vendor answered to the start, if this attempt has sent it."""
 
     # -- start -------------------------------------------------------------------------------------------
 
-    def start(self, plan: StartPlan, not_after: datetime | None) -> ExternalRun:
-        """Write ahead, send the start once, record the run before anything else.
-
-        :param not_after: start nothing from then on.
-        :raises StartUncertain: if a run may have been made, and a further try can look for it.
-        :raises AirflowFailException: if a run may have been made, and no further try could tell.
-        """
-        search = self.drive(plan.prepare())
-        began = datetime.now(UTC)
-        if not_after is not None and began >= not_after:
-            raise AirflowTaskTimeout("execution_timeout passed before the run was started; nothing was started")
-        self._refuse_if_killed()
-        self.ledger.starting(search, self.terms.owner)
-        try:
-            self._refuse_if_killed()
-            started = self.drive(plan.start(search))
-        except (*SURE, RunStopped):
-            self.ledger.nothing_started()
-            raise
-        except TransportError as error:
-            if error.sent:
-                self._fail_uncertain(error)
-            self.ledger.nothing_started()
-            raise
-        except (StartUncertain, VendorError, BadAnswer) as error:
-            self._fail_uncertain(error)
-        self._started = started
-        run = self.run_of(started, began, self.ledger.fingerprint)
-        self.adopt(run)
-        self.obey_what_came_meanwhile(run)
-        return run
-
-    def _refuse_if_killed(self) -> None:
-        if self._told_to_end:
+    def refuse_if_killed(self) -> None:
+        """Start nothing for a task that is being killed."""
+        if self.told_to_end:
             raise RunStopped("The task was killed before its run was started; nothing was started.")
-
-    def run_of(self, started: Started, began: datetime, fingerprint: str) -> ExternalRun:
-        """Return the run that a start, or a search for it, gave."""
-        vendor = self.access.vendor
-        return ExternalRun(
-            vendor=vendor.name,
-            conn_id=self.access.conn_id,
-            run_id=started.run_id,
-            url=vendor.run_url(self.access.endpoint.base_url, started),
-            started_at=began,
-            ids=started.ids,
-            owner=self.terms.owner,
-            fingerprint=fingerprint,
-        )
-
-    def _fail_uncertain(self, error: RunctlError) -> NoReturn:
-        """A further try looks for the run by the search keys; where it could not, it must not come."""
-        text = str(error)
-        if not isinstance(error, StartUncertain):
-            text = (
-                f"{self.access.vendor.label} was told to start a run. {text} It may be alive; it is not started again."
-            )
-        if getattr(error, "candidates", ()) or not self.ledger.survives_retries:
-            raise AirflowFailException(text) from error
-        raise StartUncertain(text) from error
 
     def adopt(self, run: ExternalRun) -> None:
         """Make ``run`` this attempt's own: from here on a kill reaches it. Record it, or stop it."""
@@ -191,9 +121,9 @@ class Attempt:
         run = self._own()
         self.ledger.released(self.handle)
         self.run = None
-        word = self._started.vendor_state if self._started else ""
+        word = self.started.vendor_state if self.started else ""
         state = self.access.vendor.state_of(word) if word else RunState.RUNNING
-        shown = self._started.shown if self._started else None
+        shown = self.started.shown if self.started else None
         return self.result(run, RunStatus(state, word, result=dict(shown) if shown else None))
 
     def hand_on(self) -> None:
@@ -295,7 +225,7 @@ class Attempt:
         Nothing here talks to Airflow, and the request goes out on a fresh session before anything is logged.
         While a start is in flight it only leaves a mark; the start then stops its run as soon as it knows it.
         """
-        self._told_to_end = True
+        self.told_to_end = True
         if not self.terms.stop_on_kill:
             return
         self.killed = True

@@ -137,19 +137,11 @@ def stop_all_matching(
     :returns: a dict for each run, with ``run_id``, ``outcome``, ``state``, ``vendor_state`` and ``seconds``.
     :raises RunctlError: without a filter, if too many match, and if one of them may still be alive.
     """
-    from airflow_runctl.transport.aio import close_session
+    from airflow_runctl.transport.aio import in_own_loop
 
     note = StopNote(StopReason.BY_HAND, "hook", stop_reason)
-
-    async def go() -> list[Match]:
-        try:
-            return await stop_matching(
-                hook.access, filters, note, report_only=report_only, max_runs=max_runs, timeout=stop_timeout
-            )
-        finally:
-            await close_session()
-
-    return outcomes(asyncio.run(go()), confirmed=stop_timeout > 0)
+    doing = stop_matching(hook.access, filters, note, report_only=report_only, max_runs=max_runs, timeout=stop_timeout)
+    return outcomes(in_own_loop(doing), confirmed=stop_timeout > 0)
 
 
 def outcomes(matches: list[Match], *, confirmed: bool) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from airflow_runctl.control.identity import the_one
 from airflow_runctl.control.ledger import Leftover
 from airflow_runctl.control.records import LISTED_AFTER, LIVE, OVER, RELEASED, STARTING
 from airflow_runctl.control.seal import open_handle
+from airflow_runctl.control.start import run_of, start
 from airflow_runctl.control.stop import PROBLEMS
 from airflow_runctl.exceptions import HandleError, NotFound, RunctlError, StartUncertain, VendorError
 from airflow_runctl.runs import ExternalRun, Ownership, RunState, RunStatus, StopReason
@@ -100,7 +101,7 @@ def _search_for(attempt: Attempt, left: Leftover) -> ExternalRun | None:
     if ours is None:
         attempt.log.info("Attempt %d began a start, of which no run came up", left.try_number)
         return None
-    return attempt.run_of(ours, began, left.fingerprint)
+    return run_of(attempt, ours, began, left.fingerprint)
 
 
 def _opened(attempt: Attempt, left: Leftover) -> ExternalRun:
@@ -176,7 +177,7 @@ def _restarted(attempt: Attempt, plan: StartPlan | None, not_after: datetime | N
     if plan is None:
         return None
     try:
-        return attempt.start(plan, not_after)
+        return start(attempt, plan, not_after)
     except NotFound:
         attempt.log.info("What was stopped is gone at the vendor")
         return None

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_runctl.operators.base import StartRunOperator
-from airflow_runctl.operators.existing import StopRunOperator, revealed
+from airflow_runctl.operators.existing import StopRunOperator
+from airflow_runctl.operators.secret_fields import revealed
 
 if TYPE_CHECKING:
     from airflow_runctl.vendors.axiom.vendor import Axiom

@@ -6,8 +6,6 @@ the run is stopped, left to a further try that is coming, or named in the error 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import signal
 import sys
 import threading
@@ -27,14 +25,13 @@ from airflow_runctl.compat import (
     alarm_held_back,
     conf,
     context_of_lost_resumption,
-    further_try_is_coming,
     is_marked,
     kill_held_back,
     lead_over_core,
     start_date,
     task_key,
 )
-from airflow_runctl.exceptions import HandleError, RunStopped, RunSuspended
+from airflow_runctl.exceptions import HandleError, RunStopped
 from airflow_runctl.links import ExternalRunLink
 from airflow_runctl.operators.start_arguments import StartArguments, check
 from airflow_runctl.runs import HANDLE_KEY, ExternalRun, Owner, Ownership, StopReason
@@ -146,15 +143,16 @@ class StartRunOperator(BaseOperator):
 
         :returns: ``run_id``, ``state``, ``vendor_state``, ``url``, ``result`` and ``external_run`` (the handle).
         """
+        from airflow_runctl.control.start import fingerprint_of, start
         from airflow_runctl.control.takeover import take_over
         from airflow_runctl.control.verdict import conclude
 
         access = self._connect()
         plan = self.plan(access.vendor)
-        attempt = self._begin(context, access, _fingerprint(plan))
+        attempt = self._begin(context, access, fingerprint_of(plan))
         with self._nothing_left_behind(context, attempt):
             not_after = self._not_after(context)
-            run = take_over(attempt, not_after) or attempt.start(plan, not_after)
+            run = take_over(attempt, not_after) or start(attempt, plan, not_after)
             if not self.wait_for_completion:
                 return attempt.release()
             if self.deferrable:
@@ -316,6 +314,8 @@ class StartRunOperator(BaseOperator):
         Airflow's own alarm for ``execution_timeout`` is held back meanwhile: it could strike between the
         start and its record. The same limit is kept here, by the clock, and carried out with a stop.
         """
+        from airflow_runctl.control.after_error import end_or_leave
+
         with kill_held_back(self.on_kill) if self.stop_on_kill else nullcontext(), alarm_held_back():
             try:
                 yield
@@ -323,38 +323,12 @@ class StartRunOperator(BaseOperator):
                 raise
             except BaseException as error:
                 if attempt.run is not None:
-                    self._end_or_leave(context, attempt, error)
+                    end_or_leave(attempt, context, error)
                 raise
-
-    def _end_or_leave(self, context: Context, attempt: Attempt, error: BaseException) -> None:
-        """Stop the run because of ``error``, or leave it to a further try.
-
-        :raises AirflowFailException: if the run had been told to stop for good, so that no try may follow.
-        """
-        if self._killed and not self.stop_on_kill:
-            self.log.info("Killed; the run is left alive, as stop_on_kill=False says")
-            return
-        final = attempt.final_stop()
-        if final is not None and attempt.run is not None:
-            said = final.about(attempt.run)
-            attempt.stop_after(error, final.reason, final.text)
-            raise AirflowFailException(said) from error
-        if not self._leaves_to_further_try(context, attempt, error):
-            attempt.stop_after(error, _reason(attempt, error))
-
-    def _leaves_to_further_try(self, context: Context, attempt: Attempt, error: BaseException) -> bool:
-        """Return True if the run may go on without a watcher until the next attempt takes it over."""
-        if isinstance(error, AirflowFailException) or attempt.killed or not isinstance(error, Exception):
-            return False
-        wanted = {"resume"} if isinstance(error, RunSuspended) else {"reattach", "resume"}
-        if self.on_retry not in wanted or not attempt.ledger.survives_retries or not further_try_is_coming(context):
-            return False
-        self.log.warning("The run is left alive for the next attempt, which takes it over")
-        attempt.hand_on()
-        return True
 
     def _after_lost_trigger(self, context: Context, error: BaseException) -> None:
         """Stop the run of a trigger that failed or timed out; the event with its handle never came."""
+        from airflow_runctl.control.after_error import end_or_leave
         from airflow_runctl.control.ledger import Ledger
 
         try:
@@ -365,7 +339,7 @@ class StartRunOperator(BaseOperator):
         if handle is None:
             return
         attempt, _ = self._resume(context, handle)
-        self._end_or_leave(context, attempt, error)
+        end_or_leave(attempt, context, error)
 
     def _stop_what_was_deferred(self, context: Context) -> None:
         """Stop the run of a task that is ended as it comes back from its deferral, before any method of ours.
@@ -393,18 +367,3 @@ class StartRunOperator(BaseOperator):
         for second in raised:
             if isinstance(second, AirflowFailException):  # somebody wanted the run to end: no retry
                 raise second
-
-
-def _reason(attempt: Attempt, error: BaseException) -> StopReason:
-    if isinstance(error, AirflowTaskTimeout):
-        return StopReason.EXECUTION_TIMEOUT
-    return StopReason.KILLED if attempt.killed else StopReason.ERROR
-
-
-def _fingerprint(plan: StartPlan) -> str:
-    """Return the digest of what is started; also a check, before anything is, that it can be sent."""
-    try:
-        text = json.dumps(plan.arguments, sort_keys=True)
-    except (TypeError, ValueError) as error:
-        raise AirflowFailException(f"The arguments of the run cannot be sent as JSON: {error}") from None
-    return hashlib.sha256(text.encode()).hexdigest()

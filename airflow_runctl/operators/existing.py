@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
-import json
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_runctl.compat import AirflowSkipException, BaseOperator, BlockingChannel, mask_secret, task_key
+from airflow_runctl.compat import BaseOperator, BlockingChannel
 from airflow_runctl.exceptions import HandleError, RunctlError
-from airflow_runctl.runs import HANDLE_KEY, ExternalRun, RunStatus, StopOutcome, StopReason
+from airflow_runctl.operators.handles import handles_in, opened, plain, tasks_of
+from airflow_runctl.operators.secret_fields import hidden
+from airflow_runctl.runs import ExternalRun, RunStatus, StopOutcome, StopReason
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_runctl.control.seal import Handle
     from airflow_runctl.control.stop_many import Connections, Report, Target
-
-
-class Secret:
-    """A credential in a template field: Airflow shows rendered fields as text, and this text is ``***``.
-
-    :param value: the credential.
-    """
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def __str__(self) -> str:
-        return "***"
-
-    __repr__ = __str__
-
-    def reveal(self) -> str:
-        """Return the credential."""
-        return self._value
-
-
-def revealed(value: Any) -> Any:
-    """Return what a template field holds, hidden or not."""
-    return value.reveal() if isinstance(value, Secret) else value
 
 
 class ExistingRunOperator(BaseOperator):
@@ -90,8 +64,7 @@ class ExistingRunOperator(BaseOperator):
         for name in self.secret_fields if parent is self else ():
             value = getattr(self, name, None)
             if isinstance(value, str) and value:
-                mask_secret(value)
-                setattr(self, name, Secret(value))
+                setattr(self, name, hidden(value))
 
     def execute(self, context: Context) -> Any:
         """Act on every run.
@@ -99,27 +72,24 @@ class ExistingRunOperator(BaseOperator):
         :returns: a dict with ``run_id``, ``outcome``, ``state``, ``vendor_state`` and ``seconds``; a list of
             them if ``external_run`` was a list.
         """
+        from airflow_runctl.transport.aio import in_own_loop
+
         handles, is_list = self._handles(context)
-        results = asyncio.run(self._act_on_all(context, handles))
+        results = in_own_loop(self._act_on_all(context, handles))
         return results if is_list else results[0]
 
     async def _act_on_all(self, context: Context, handles: list[Handle] | None) -> list[dict[str, Any]]:
         from airflow_runctl.control.stop_many import Connections
-        from airflow_runctl.transport.aio import close_session
 
         connections = Connections(BlockingChannel(writable=True))
-
         wanted: list[Handle | None] = [None] if handles is None else [*handles]
 
         async def act_on(handle: Handle | None) -> dict[str, Any]:
             named = self._named(connections) if handle is None else self._opened(connections, handle, context)
             return await self.act(await named)
 
-        try:
-            # One run that cannot be acted on must not keep the others alive.
-            came = await asyncio.gather(*map(act_on, wanted), return_exceptions=True)
-        finally:
-            await close_session()
+        # One run that cannot be acted on must not keep the others alive.
+        came = await asyncio.gather(*map(act_on, wanted), return_exceptions=True)
         return _all_or_first_error(came)
 
     @abstractmethod
@@ -243,25 +213,23 @@ class SearchStopOperator(StopRunOperator):
         """
         if self.search is None:
             return super().execute(context)
-        return asyncio.run(self._stop_matching(self.search))
+        from airflow_runctl.transport.aio import in_own_loop
+
+        return in_own_loop(self._stop_matching(self.search))
 
     async def _stop_matching(self, search: Any) -> list[dict[str, Any]]:
         from airflow_runctl.control.stop import StopNote
         from airflow_runctl.control.stop_by_search import outcomes, stop_matching
         from airflow_runctl.control.stop_many import Connections
-        from airflow_runctl.transport.aio import close_session
 
         if not isinstance(search, Mapping):
             raise RunctlError(f"search is {type(search).__name__}, not a dict of filters. Nothing was stopped.")
         note = StopNote(StopReason.BY_HAND, f"task {self.task_id}", self.stop_reason)
         timeout = self.stop_timeout if self.wait_for_stop else 0.0
-        try:
-            access = await Connections(BlockingChannel(writable=True)).access(self.vendor, self.conn_id)
-            matches = await stop_matching(
-                access, search, note, report_only=self.report_only, max_runs=self.max_runs, timeout=timeout
-            )
-        finally:
-            await close_session()
+        access = await Connections(BlockingChannel(writable=True)).access(self.vendor, self.conn_id)
+        matches = await stop_matching(
+            access, search, note, report_only=self.report_only, max_runs=self.max_runs, timeout=timeout
+        )
         for match in matches:
             self.log.info("%s run %s matched (%s)", self.vendor, match.run.run_id, match.vendor_state)
         return outcomes(matches, confirmed=self.wait_for_stop)
@@ -303,75 +271,3 @@ def _outcome(run: ExternalRun, outcome: StopOutcome | str, status: RunStatus | N
         "vendor_state": status.vendor_state if status else None,
         "seconds": seconds,
     }
-
-
-# -- what external_run may hold ----------------------------------------------------------------------------
-
-
-def tasks_of(value: Any) -> list[str]:
-    """Return the ids of the tasks whose output ``value`` is, if it is one."""
-    references: Callable[[], Iterable[tuple[Any, str]]] | None = getattr(value, "iter_references", None)
-    return [operator.task_id for operator, _ in references()] if references else []
-
-
-def handles_in(value: Any, started_by: Sequence[str], context: Context) -> list[Handle]:
-    """Return the handles in a rendered ``external_run``: one, or those of a list.
-
-    :param started_by: tasks whose output it was (:func:`tasks_of`); if they returned nothing, because they
-        failed or were killed, it is what they left.
-    :raises AirflowSkipException: if nothing was started, so that there is no handle.
-    """
-    value = plain(value)
-    values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    handles = [_handle_in(item) for item in values if item] or _left_by(started_by, context)
-    if not handles:
-        raise AirflowSkipException("There is no external_run: nothing was started, so there is nothing to do.")
-    return handles
-
-
-def _left_by(started_by: Sequence[str], context: Context) -> list[Handle]:
-    """Return the handles of start tasks that returned nothing: they failed, or were killed."""
-    ti: Any = context["ti"]
-    found = [ti.xcom_pull(task_ids=task_id, key=HANDLE_KEY) for task_id in started_by]
-    flat = [item for value in found for item in (value if isinstance(value, list) else [value])]
-    return [item for item in flat if isinstance(item, Mapping)]
-
-
-async def opened(connections: Connections, handle: Handle, context: Context) -> Target:
-    """Open a handle; it must come from this Dag run."""
-    target = await connections.open(handle, None)
-    owner, here = target.run.owner, task_key(context["ti"])
-    if owner is None or (owner.key.dag_id, owner.key.run_id) != (here.dag_id, here.run_id):
-        raise HandleError(
-            f"The handle of run {target.run.run_id} belongs to {owner.key if owner else 'no task'}, not to a "
-            f"task of this Dag run ({here.dag_id}/{here.run_id}). Nothing was done. To act on the run of another "
-            "Dag run give the vendor's own ids."
-        )
-    return target
-
-
-def plain(value: Any) -> Any:
-    """Return what a template turned into text as what it was: a handle, a list, nothing."""
-    if not isinstance(value, str):
-        return value
-    if value.strip() in {"", "None", "null"}:
-        return None
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(value)
-        except (ValueError, SyntaxError):
-            continue
-    raise HandleError("external_run is a text that is no handle: give the handle itself, or what a start returned.")
-
-
-def _handle_in(value: Any) -> Handle:
-    """Return the handle in ``value``: a handle, or what a start operator returned."""
-    value = plain(value)
-    if isinstance(value, Mapping):
-        inner = value.get(HANDLE_KEY, value)
-        if isinstance(inner, Mapping) and {"vendor", "conn_id", "token"} <= inner.keys():
-            return inner
-    raise HandleError(
-        f"external_run holds {type(value).__name__}, which is no handle: give a handle (XCom key {HANDLE_KEY!r}), "
-        "or what a start operator returned."
-    )

@@ -26,7 +26,8 @@ from airflow_runctl.compat import (
 )
 from airflow_runctl.exceptions import CannotStop, HandleError, RunctlError, RunFailed
 from airflow_runctl.links import ExternalRunLink
-from airflow_runctl.operators.existing import Secret, handles_in, opened, plain, revealed, tasks_of
+from airflow_runctl.operators.handles import handles_in, opened, plain, tasks_of
+from airflow_runctl.operators.secret_fields import hidden, revealed
 from airflow_runctl.runs import HANDLE_KEY, SECRET_IDS, ExternalRun, RunState, RunStatus, StopOutcome, StopReason
 
 if TYPE_CHECKING:
@@ -121,7 +122,9 @@ class ExternalRunSensor(BaseSensorOperator):
         """Render, then hide credentials before Airflow shows the rendered fields."""
         super()._do_render_template_fields(parent, *args, **kwargs)
         if parent is self and self._uses_ids:
-            self.ids = {name: _hidden(name, value) for name, value in self._rendered_ids().items()}
+            ids = self._rendered_ids()
+            secret = {name: hidden(value) for name, value in ids.items() if name in SECRET_IDS}
+            self.ids = {**ids, **secret}
 
     def _rendered_ids(self) -> Mapping[str, Any]:
         try:
@@ -261,23 +264,19 @@ class ExternalRunSensor(BaseSensorOperator):
     async def _open(self, context: Context, handle: Handle | None = None) -> Target:
         """Return the run; ``handle`` is that of the same run before a deferral."""
         from airflow_runctl.control.stop_many import Connections
-        from airflow_runctl.transport.aio import close_session
 
         connections = Connections(BlockingChannel(writable=True))
-        try:
-            if self._uses_ids:
-                return await (connections.open(handle, None) if handle else self._named(connections, context))
-            if handle is None:
-                handles = handles_in(self.external_run, self._started_by, context)
-                if len(handles) > 1:
-                    raise HandleError(
-                        f"external_run of sensor {self.task_id!r} holds {len(handles)} runs; a sensor waits for one. "
-                        "Use ExternalRunSensor.partial(...).expand(external_run=...)."
-                    )
-                handle = handles[0]
-            return await opened(connections, handle, context)
-        finally:
-            await close_session()
+        if self._uses_ids:
+            return await (connections.open(handle, None) if handle else self._named(connections, context))
+        if handle is None:
+            handles = handles_in(self.external_run, self._started_by, context)
+            if len(handles) > 1:
+                raise HandleError(
+                    f"external_run of sensor {self.task_id!r} holds {len(handles)} runs; a sensor waits for one. "
+                    "Use ExternalRunSensor.partial(...).expand(external_run=...)."
+                )
+            handle = handles[0]
+        return await opened(connections, handle, context)
 
     async def _named(self, connections: Connections, context: Context) -> Target:
         """Return the run that ``ids`` name. A trigger's arguments must not hold them in clear: they are sealed."""
@@ -334,8 +333,9 @@ class ExternalRunSensor(BaseSensorOperator):
         came = "It was left alone."
         if self.stop_on_timeout:
             from airflow_runctl.control.stop_many import failures
+            from airflow_runctl.transport.aio import in_own_loop
 
-            report: Report = asyncio.run(self._stop(context, handle))
+            report: Report = in_own_loop(self._stop(context, handle))
             if said := failures([report], confirmed=True):
                 raise CannotStop(f"The time is up. {said[0]}")
             result = report.result
@@ -356,14 +356,11 @@ class ExternalRunSensor(BaseSensorOperator):
     async def _stop(self, context: Context, handle: Handle) -> Report:
         from airflow_runctl.control.stop import StopNote
         from airflow_runctl.control.stop_many import stop_target
-        from airflow_runctl.transport.aio import close_session
 
         target = self._target or await self._open(context, handle)
         note = StopNote(StopReason.SENSOR_TIMEOUT, f"sensor {self.task_id}")
-        try:
-            return await stop_target(BlockingChannel(writable=True), target, note, self.stop_timeout)
-        finally:
-            await close_session()
+        report: Report = await stop_target(BlockingChannel(writable=True), target, note, self.stop_timeout)
+        return report
 
     @contextmanager
     def _failing_as_told(self) -> Iterator[None]:
@@ -381,11 +378,3 @@ class ExternalRunSensor(BaseSensorOperator):
         if told:
             self.log.warning("%s", error)
             raise AirflowSkipException(str(error)) from error
-
-
-def _hidden(name: str, value: Any) -> Any:
-    """Return a credential so that Airflow shows ``***`` for it, anything else as it is."""
-    if name not in SECRET_IDS or isinstance(value, Secret):
-        return value
-    mask_secret(str(value))
-    return Secret(str(value))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -54,6 +54,18 @@ async def close_session() -> None:
     session = _sessions.pop(asyncio.get_running_loop(), None)
     if session is not None:
         await session.close()
+
+
+def in_own_loop(doing: Coroutine[Any, Any, T]) -> T:
+    """Run in an event loop of its own, as a worker does that is in none; close the loop's session with it."""
+
+    async def closing() -> T:
+        try:
+            return await doing
+        finally:
+            await close_session()
+
+    return asyncio.run(closing())
 
 
 class AsyncTransport:

@@ -1,0 +1,99 @@
+"""Starts the run of an attempt: writes ahead, sends the start once, makes the run the attempt's own.
+
+A start whose answer leaves open whether a run was made is never sent again: the error says that a run may be alive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import Final, NoReturn
+
+from airflow_runctl.compat import AirflowFailException, AirflowTaskTimeout
+from airflow_runctl.control.attempt import Attempt
+from airflow_runctl.exceptions import (
+    BadAnswer,
+    LoginRefused,
+    NotFound,
+    RateLimited,
+    RunctlError,
+    RunStopped,
+    StartRefused,
+    StartUncertain,
+    TransportError,
+    VendorError,
+)
+from airflow_runctl.runs import ExternalRun
+from airflow_runctl.vendors.base import Started, StartPlan
+
+SURE: Final = (StartRefused, LoginRefused, NotFound, RateLimited)
+"""Answers to a start that surely mean that no run was made."""
+
+
+def fingerprint_of(plan: StartPlan) -> str:
+    """Return the digest of what is started; also a check, before anything is, that it can be sent."""
+    try:
+        text = json.dumps(plan.arguments, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise AirflowFailException(f"The arguments of the run cannot be sent as JSON: {error}") from None
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def start(attempt: Attempt, plan: StartPlan, not_after: datetime | None) -> ExternalRun:
+    """Write ahead, send the start once, record the run before anything else.
+
+    :param not_after: start nothing from then on.
+    :raises StartUncertain: if a run may have been made, and a further try can look for it.
+    :raises AirflowFailException: if a run may have been made, and no further try could tell.
+    """
+    search = attempt.drive(plan.prepare())
+    began = datetime.now(UTC)
+    if not_after is not None and began >= not_after:
+        raise AirflowTaskTimeout("execution_timeout passed before the run was started; nothing was started")
+    attempt.refuse_if_killed()
+    attempt.ledger.starting(search, attempt.terms.owner)
+    try:
+        attempt.refuse_if_killed()
+        started = attempt.drive(plan.start(search))
+    except (*SURE, RunStopped):
+        attempt.ledger.nothing_started()
+        raise
+    except TransportError as error:
+        if error.sent:
+            _fail_uncertain(attempt, error)
+        attempt.ledger.nothing_started()
+        raise
+    except (StartUncertain, VendorError, BadAnswer) as error:
+        _fail_uncertain(attempt, error)
+    attempt.started = started
+    run = run_of(attempt, started, began, attempt.ledger.fingerprint)
+    attempt.adopt(run)
+    attempt.obey_what_came_meanwhile(run)
+    return run
+
+
+def run_of(attempt: Attempt, started: Started, began: datetime, fingerprint: str) -> ExternalRun:
+    """Return the run that a start, or a search for it, gave."""
+    access = attempt.access
+    return ExternalRun(
+        vendor=access.vendor.name,
+        conn_id=access.conn_id,
+        run_id=started.run_id,
+        url=access.vendor.run_url(access.endpoint.base_url, started),
+        started_at=began,
+        ids=started.ids,
+        owner=attempt.terms.owner,
+        fingerprint=fingerprint,
+    )
+
+
+def _fail_uncertain(attempt: Attempt, error: RunctlError) -> NoReturn:
+    """A further try looks for the run by the search keys; where it could not, it must not come."""
+    text = str(error)
+    if not isinstance(error, StartUncertain):
+        label = attempt.access.vendor.label
+        text = f"{label} was told to start a run. {text} It may be alive; it is not started again."
+    if getattr(error, "candidates", ()) or not attempt.ledger.survives_retries:
+        raise AirflowFailException(text) from error
+    raise StartUncertain(text) from error
