@@ -59,7 +59,7 @@ test: $(STAMP)  ## check, and the essential stories on a real Airflow; under a q
 test-all: $(STAMP)  ## everything there is, slow tests too, all vendors in every row, on SQLite and on PostgreSQL; hours
 	@$(PARTS) "make test-all" check="$(MAKE) -s check" "slow unit tests=$(MAKE) -s test-unit ARGS='-m slow'" \
 	  "system tests on SQLite=$(MAKE) -s test-system VENDORS=all" \
-	  "kill matrix on PostgreSQL=RUNCTL_TEST_DB=$(POSTGRESQL) $(SYSTEM)/test_kill_matrix.py" \
+	  "system tests on PostgreSQL=RUNCTL_TEST_DB=$(POSTGRESQL) $(MAKE) -s test-system VENDORS=all" \
 	  $(foreach version,$(OLDER),"Airflow $(version)=$(MAKE) -s test-airflow VERSION=$(version) VENDORS=all") \
 	  "kill paths=$(MAKE) -s kill-paths"
 
