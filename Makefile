@@ -12,6 +12,9 @@ STAMP := $(VENV)/stamp-$(AIRFLOW)
 # More arguments for pytest: ARGS=--last-failed runs alone what failed last, which each environment remembers.
 ARGS :=
 PYTEST := $(BIN)/python -m pytest --durations=15 --durations-min=1 -o cache_dir=$(VENV)/.pytest_cache $(ARGS)
+# How many vendors each row of the kill matrix takes: one, another from row to row, or all.
+VENDORS := one
+SYSTEM = $(PYTEST) --vendors=$(VENDORS) tests/system
 PARTS = $(PYTHON) .ci/parts.py
 # What knows nothing of Airflow, or of one version only, is tested with the newest.
 SAME_EVERYWHERE := vendors transport sandbox package/test_wheel.py package/test_kill_paths.py docs/test_readme.py docs/test_pages.py
@@ -22,8 +25,8 @@ PYTHON = $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shel
   'import sys, venv, ensurepip; print("$(p)" if sys.version_info >= (3, 11) else "")' 2>/dev/null)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-all test-unit test-system test-essential test-each-version test-airflow kill-paths \
-  lint types layers format clean
+.PHONY: help environments environment demo check test test-all test-unit test-system test-essential \
+  test-each-version test-airflow kill-paths lint types layers format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 20
@@ -36,17 +39,18 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[cli,dev]'
 	@touch $@
 
-environments:  ## build the environments of all Airflow versions
-	@$(foreach version,$(NEWEST) $(OLDER),$(MAKE) -s AIRFLOW=$(version) environment &&) true
+environments: $(OLDER:%=environment-%) $(STAMP)  ## build the environments of all Airflow versions; -j2 two at a time
 
-.PHONY: environments environment
+environment-%:
+	@$(MAKE) -s AIRFLOW=$* environment
+
 environment: $(STAMP)
 
 demo: $(STAMP)  ## run the stories on a real Airflow and the sandbox; KEEP=1 leaves the UI up
 	$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 check: $(STAMP)  ## what to run before each commit: lint, types, layers, unit tests; two minutes
-	@$(PARTS) "make check" lint="$(MAKE) -s lint" types="$(MAKE) -s types" layers="$(MAKE) -s layers" \
+	@$(PARTS) "make check" types="$(MAKE) -s types" +lint="$(MAKE) -s lint" +layers="$(MAKE) -s layers" \
 	  "unit tests=$(MAKE) -s test-unit"
 
 test: $(STAMP)  ## check, and the essential stories on a real Airflow; under a quarter of an hour
@@ -54,25 +58,26 @@ test: $(STAMP)  ## check, and the essential stories on a real Airflow; under a q
 
 test-all: $(STAMP)  ## everything there is, slow tests too, all vendors in every row, on SQLite and on PostgreSQL; hours
 	@$(PARTS) "make test-all" check="$(MAKE) -s check" "slow unit tests=$(MAKE) -s test-unit ARGS='-m slow'" \
-	  "system tests on SQLite=$(MAKE) -s test-system ARGS=--vendors=all" \
-	  "kill matrix on PostgreSQL=RUNCTL_TEST_DB=$(POSTGRESQL) $(PYTEST) --vendors=all tests/system/test_kill_matrix.py" \
-	  $(foreach version,$(OLDER),"Airflow $(version)=$(MAKE) -s test-airflow VERSION=$(version)")
+	  "system tests on SQLite=$(MAKE) -s test-system VENDORS=all" \
+	  "system tests on PostgreSQL=RUNCTL_TEST_DB=$(POSTGRESQL) $(MAKE) -s test-system VENDORS=all" \
+	  $(foreach version,$(OLDER),"Airflow $(version)=$(MAKE) -s test-airflow VERSION=$(version) VENDORS=all") \
+	  "kill paths=$(MAKE) -s kill-paths"
 
 test-unit: $(STAMP)  ## unit tests against the sandbox; with an older Airflow, those that can differ there
 	@$(PYTEST) -n $(WORKERS) $(UNIT)
 
 test-system: $(STAMP)  ## all system tests on a real Airflow; RUNCTL_TEST_DB=postgresql+psycopg2://... instead of SQLite
-	@$(PYTEST) tests/system
+	@$(SYSTEM)
 
 test-essential: $(STAMP)  ## the system tests of make test: rows and modes of the kill matrix, demo, examples, the form
-	@$(PYTEST) -m essential tests/system
+	@$(SYSTEM) -m essential
 
 test-each-version: $(STAMP)  ## the system tests of what every supported Airflow must keep; RUNCTL_TEST_DB as above
-	@$(PYTEST) -m each_version tests/system
+	@$(SYSTEM) -m each_version
 
 test-airflow:  ## unit tests that can differ and test-each-version with another Airflow: VERSION=2.11, 3.1, 3.2 or 3.3
-	@$(MAKE) -s AIRFLOW=$(VERSION) test-unit
-	@$(MAKE) -s AIRFLOW=$(VERSION) test-each-version
+	@$(PARTS) "make test-airflow" "unit tests with $(VERSION)=$(MAKE) -s AIRFLOW=$(VERSION) test-unit" \
+	  "each version's system tests with $(VERSION)=$(MAKE) -s AIRFLOW=$(VERSION) test-each-version"
 
 kill-paths: $(STAMP)  ## take each kill path out, one at a time, and show which test notices
 	$(BIN)/python -m tests.kill_paths

@@ -35,6 +35,12 @@ WITHIN = 120.0
 """Seconds after an event in which a row waits for the stop; what it took is measured."""
 
 
+def turns(mode: str) -> Iterator[str]:
+    """Yield the vendors in turn; the modes of a row have different ones."""
+    shift = 2 * MODES.index(mode)
+    return itertools.cycle(VENDORS[shift:] + VENDORS[:shift])
+
+
 @dataclass
 class Matrix:
     """Runs rows, and keeps what came of them."""
@@ -47,7 +53,7 @@ class Matrix:
     waiting: dict[str, dict[tuple[str, str], Any]] = field(default_factory=dict)
     """Cases that were started ahead, since all that they do is to wait for a limit; by kind."""
 
-    _turn: Iterator[str] = field(default_factory=lambda: itertools.cycle(VENDORS))
+    _turns: dict[str, Iterator[str]] = field(default_factory=lambda: {mode: turns(mode) for mode in MODES})
 
     def start(
         self, kind: str, modes: Sequence[str] = MODES, vendors: Sequence[str] = VENDORS, **behaviour: Any
@@ -58,7 +64,7 @@ class Matrix:
         return {
             (vendor, mode): self.cases.start(f"{kind}_{vendor}_{mode}", vendor, **behaviour)
             for mode in modes
-            for vendor in (vendors if self.all_vendors or len(vendors) == 1 else [next(self._turn)])
+            for vendor in (vendors if self.all_vendors or len(vendors) == 1 else [next(self._turns[mode])])
         }
 
     def start_ahead(self, kinds: Sequence[str]) -> None:
