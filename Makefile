@@ -17,7 +17,8 @@ VENDORS := one
 SYSTEM = $(PYTEST) --vendors=$(VENDORS) tests/system
 PARTS = $(PYTHON) .ci/parts.py
 # What knows nothing of Airflow, or of one version only, is tested with the newest.
-SAME_EVERYWHERE := vendors transport sandbox package/test_wheel.py package/test_kill_paths.py docs/test_readme.py docs/test_pages.py
+SAME_EVERYWHERE := vendors transport sandbox docs/test_readme.py docs/test_pages.py \
+  package/test_wheel.py package/test_kill_paths.py package/test_layers.py
 UNIT := tests/unit $(if $(filter-out $(NEWEST),$(AIRFLOW)),$(SAME_EVERYWHERE:%=--ignore=tests/unit/%))
 POSTGRESQL := postgresql+psycopg2://postgres@127.0.0.1:5432/postgres
 # A pyenv shim answers `command -v` for versions that are not active, so each candidate is run.
