@@ -26,10 +26,12 @@ from airflow_runctl.compat import HAS_TASK_STORE, TRIGGERS_HEAR_OF_KILLS
 from airflow_runctl.runs import HANDLE_KEY
 from airflow_runctl.transport import aio, sync
 from airflow_runctl.transport.retry import Patience
+from airflow_runctl.vendors import base
+from airflow_runctl.vendors.snaplogic import org
 from tests.fakes.airflow_3 import in_place
 from tests.models.deployment import FINAL, Config, Deployment, Task
 from tests.models.vendors import MODELS, NEVER, Run, Trouble, Vendor
-from tests.models.virtual_time import Thread, new_world, sleep, virtual_time, world
+from tests.models.virtual_time import Thread, VirtualDatetime, new_world, sleep, virtual_time, world
 
 structlog = pytest.importorskip("structlog", reason="what is modelled are the processes of Airflow 3")
 
@@ -383,6 +385,13 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ours.removeHandler(handler)
     ours.setLevel(before[0])
     ours.propagate = before[1]
+
+
+def test_time_is_virtual_in_every_room_and_in_the_rooms_inside_it() -> None:
+    real = base.datetime
+    with virtual_time(vendors):
+        assert base.datetime is org.datetime is VirtualDatetime
+    assert base.datetime is org.datetime is real
 
 
 @pytest.mark.usefixtures("stage")
