@@ -59,7 +59,7 @@ test: $(STAMP)  ## check, and the essential stories on a real Airflow; under a q
 
 test-all: $(STAMP)  ## everything there is, slow tests too, all vendors in every row, on SQLite and on PostgreSQL; hours
 	@$(PARTS) "make test-all" check="$(MAKE) -s check" "slow unit tests=$(MAKE) -s test-unit ARGS='-m slow'" \
-	  "system tests on SQLite=$(MAKE) -s test-system VENDORS=all" \
+	  "system tests on SQLite=RUNCTL_TEST_DB=sqlite $(MAKE) -s test-system VENDORS=all" \
 	  "system tests on PostgreSQL=RUNCTL_TEST_DB=$(POSTGRESQL) $(MAKE) -s test-system VENDORS=all" \
 	  $(foreach version,$(OLDER),"Airflow $(version)=$(MAKE) -s test-airflow VERSION=$(version) VENDORS=all") \
 	  "kill paths=$(MAKE) -s kill-paths"
@@ -67,7 +67,7 @@ test-all: $(STAMP)  ## everything there is, slow tests too, all vendors in every
 test-unit: $(STAMP)  ## unit tests against the sandbox; with an older Airflow, those that can differ there
 	@$(PYTEST) -n $(WORKERS) $(UNIT)
 
-test-system: $(STAMP)  ## all system tests on a real Airflow; RUNCTL_TEST_DB=postgresql+psycopg2://... instead of SQLite
+test-system: $(STAMP)  ## all system tests on a real Airflow; RUNCTL_TEST_DB=postgresql+psycopg2://... or sqlite
 	@$(SYSTEM)
 
 test-essential: $(STAMP)  ## the system tests of make test: rows and modes of the kill matrix, demo, examples, the form

@@ -104,7 +104,7 @@ class Check:
         failed = [part.title for part in self.parts if part.failed]
         outcome = f"FAILED ({', '.join(failed)})" if failed else "passed"
         took = ", ".join(f"{part.title} {shown(part.seconds)}" for part in self.parts)
-        inner = [line for part in self.parts for line in CHECK.findall(part.text)]
+        inner = dict.fromkeys(line for part in self.parts for line in CHECK.findall(part.text))
         skipped = f", {counts['skipped']} skipped" if counts["skipped"] else ""
         return "\n".join(
             [

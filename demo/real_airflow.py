@@ -8,6 +8,7 @@
 """
 
 import atexit
+import itertools
 import os
 import re
 import secrets
@@ -48,6 +49,11 @@ MAKES_A_DAG = re.compile(r"^(@|with |\w+ = )([\w.]+\.)?dag\b", re.IGNORECASE | r
 NOT_YET = {404, 409}
 # A line of the access log: structured, of uvicorn (up to Airflow 3.1), of gunicorn (2.11).
 ACCESS = re.compile(r'\[http\.access\]|^INFO: +[\d.:]+ - "|^[\d.]+ - - \[')
+# What the Dag processor says of each look at a file: it does so all the time, and its logs are the latest ones.
+ROUTINE = re.compile(
+    "Filling up the DagBag|Refreshing bundle|Searching for files|Found [0-9]+ files|Bulk-writing dags"
+    "|next.?dagrun.?info"
+)
 POLL_SECONDS = 0.25
 PROGRESS_SECONDS = 5.0
 TAIL_LINES = 15
@@ -361,7 +367,8 @@ class RealAirflow(Rest):
 
     def tails(self) -> str:
         """Return the ends of the logs that were written last, for the message of a failing test."""
-        return "\n".join(_tail(file, self.home) for file in self.log_files()[-TAIL_FILES:])
+        tails = (_tail(file, self.home) for file in reversed(self.log_files()))
+        return "\n".join(reversed(list(itertools.islice(filter(None, tails), TAIL_FILES))))
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Yield (where, text) of everything in which a secret could show.
@@ -376,8 +383,10 @@ class RealAirflow(Rest):
 
 def _tail(file: Path, home: Path) -> str:
     # The API server's access log drowns everything else, and what is asked most is the harness's own polling.
-    lines = [line for line in file.read_text(errors="replace").splitlines() if not ACCESS.search(line)]
-    return "\n".join([f"--- {file.relative_to(home)}", *(line[:TAIL_WIDTH] for line in lines[-TAIL_LINES:])])
+    text = file.read_text(errors="replace")
+    lines = [line for line in text.splitlines() if not ACCESS.search(line) and not ROUTINE.search(line)]
+    shown = [line[:TAIL_WIDTH] for line in lines[-TAIL_LINES:]]
+    return "\n".join([f"--- {file.relative_to(home)}", *shown]) if shown else ""
 
 
 def _free_port() -> int:

@@ -48,15 +48,29 @@ LOCAL_POSTGRESQL = "postgresql+psycopg2://postgres@127.0.0.1:5432/postgres"
 
 @pytest.fixture(scope="session")
 def airflow_database() -> str | None:
-    """Where a PostgreSQL for the tests is, None for SQLite, on which Airflow 2.11 has no LocalExecutor."""
+    """The PostgreSQL that RUNCTL_TEST_DB names, or the one of this machine; None for SQLite.
+
+    On SQLite tasks that start or end at the same time wait for each other, seconds on two cores.
+    """
     given = os.environ.get("RUNCTL_TEST_DB")
-    if given or RELEASE.lowest_database == "sqlite":
-        return given
+    if given:
+        return None if given == "sqlite" else given
     try:
         sqlalchemy.create_engine(LOCAL_POSTGRESQL).connect().close()
     except sqlalchemy.exc.OperationalError:
+        if RELEASE.lowest_database == "sqlite":
+            return None
         pytest.skip("Airflow 2.11 needs a PostgreSQL: none at 127.0.0.1:5432, and RUNCTL_TEST_DB names none")
     return LOCAL_POSTGRESQL
+
+
+@pytest.fixture(scope="session")
+def plain_database(request: pytest.FixtureRequest) -> str | None:
+    """What somebody has who gives none: SQLite, or a PostgreSQL where Airflow takes nothing less."""
+    if RELEASE.lowest_database == "sqlite":
+        return None
+    given: str | None = request.getfixturevalue("airflow_database")
+    return given
 
 
 @pytest.fixture(scope="session")
@@ -86,8 +100,6 @@ QUICK = {
     "core.parallelism": 24,
     # For Airflow 2.11, which takes the attempt after a clear for a retry.
     "core.default_task_retry_delay": 1,
-    # Eight tasks at a time, each with a heartbeat a second, are much for SQLite.
-    "workers.min_heartbeat_interval": 2,
     "runctl.ride_out": 12,
 }
 """Settings with which Airflow notices a lost triggerer or worker sooner than by default."""
@@ -95,14 +107,22 @@ QUICK = {
 
 @pytest.fixture(scope="session")
 def airflow(
-    sandbox: Sandbox, importable: dict[str, str], airflow_database: str | None, dag_folders: list[Path]
+    sandbox: Sandbox,
+    importable: dict[str, str],
+    airflow_database: str | None,
+    dag_folders: list[Path],
+    pytestconfig: pytest.Config,
 ) -> Iterator[RealAirflow]:
     """A booted Airflow that knows every Dag of the tests and every example."""
     environment = {**sandbox.connections, **importable}
+    config = dict(QUICK)
+    if airflow_database is None and pytestconfig.getoption("vendors") == "all":
+        # Eight tasks at a time, each with a heartbeat a second, are much for SQLite.
+        config["workers.min_heartbeat_interval"] = 2
     for vendor in ("snaplogic", "axiom", "vectorshift", "bctrl"):
         sandbox.settings(vendor, rate_limit_per_minute=None)
     with RealAirflow(
-        dag_folders=[*dag_folders, EXAMPLES], environment=environment, config=QUICK, database=airflow_database
+        dag_folders=[*dag_folders, EXAMPLES], environment=environment, config=config, database=airflow_database
     ) as booted:
         yield booted
 

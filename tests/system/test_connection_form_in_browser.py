@@ -78,10 +78,10 @@ def chromium() -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def airflow(chromium: tuple[str, str]) -> Iterator[RealAirflow]:
+def airflow(chromium: tuple[str, str], airflow_database: str | None) -> Iterator[RealAirflow]:
     """An Airflow with nothing in it, whose test button is switched on."""
     config = {"core.test_connection": "Enabled", "core.sensitive_var_conn_names": "seal_key"}
-    with RealAirflow(config=config) as booted:
+    with RealAirflow(config=config, database=airflow_database) as booted:
         yield booted
 
 

@@ -39,10 +39,11 @@ def processes_of(temporary: Path) -> Iterator[psutil.Process]:
 
 
 def start(temporary: Path, database: str | None) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "RUNCTL_TEST_DB"}
     return subprocess.Popen(
         [sys.executable, "-m", "demo", *(["--database", database] if database else [])],
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(temporary), "COLUMNS": "140"},
+        env={**environment, "TMPDIR": str(temporary), "COLUMNS": "140"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -52,8 +53,8 @@ def start(temporary: Path, database: str | None) -> subprocess.Popen[str]:
 
 @each_version
 @essential
-def test_the_demo_shows_that_every_run_was_stopped_and_leaves_nothing(temporary: Path, airflow_database: str | None):
-    demo = start(temporary, airflow_database)
+def test_the_demo_shows_that_every_run_was_stopped_and_leaves_nothing(temporary: Path, plain_database: str | None):
+    demo = start(temporary, plain_database)
     out, _ = demo.communicate(timeout=500)
 
     assert demo.returncode == 0, out
@@ -67,8 +68,8 @@ def test_the_demo_shows_that_every_run_was_stopped_and_leaves_nothing(temporary:
     assert list(temporary.iterdir()) == []
 
 
-def test_ctrl_c_ends_the_demo_and_leaves_nothing(temporary: Path, airflow_database: str | None):
-    demo = start(temporary, airflow_database)
+def test_ctrl_c_ends_the_demo_and_leaves_nothing(temporary: Path, plain_database: str | None):
+    demo = start(temporary, plain_database)
     assert demo.stdout is not None
     for line in demo.stdout:
         if "alive at the vendors" in line:

@@ -29,7 +29,7 @@ MODES = ("worker", "deferred")
 LIMIT = 15.0
 """Seconds of every limit in importable/vendor_tasks.py."""
 
-DAG_RUN_LIMIT = 30.0
+DAG_RUN_LIMIT = 60.0
 
 WITHIN = 120.0
 """Seconds after an event in which a row waits for the stop; what it took is measured."""

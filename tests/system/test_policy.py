@@ -18,7 +18,7 @@ with DAG("no_callbacks_of_its_own", schedule=None):
 
 
 @pytest.fixture(scope="module")
-def guarded(sandbox, tmp_path_factory):
+def guarded(sandbox, tmp_path_factory, airflow_database):
     """An Airflow whose local settings hold the one line."""
     folder = tmp_path_factory.mktemp("guarded")
     (folder / "dags").mkdir()
@@ -28,7 +28,9 @@ def guarded(sandbox, tmp_path_factory):
     (settings / "airflow_local_settings.py").write_text("from airflow_runctl.policy import dag_policy\n")
     path = os.pathsep.join(filter(None, [str(settings), os.environ.get("PYTHONPATH")]))
     with RealAirflow(
-        dag_folders=[Path(folder / "dags")], environment={**sandbox.connections, "PYTHONPATH": path}
+        dag_folders=[Path(folder / "dags")],
+        environment={**sandbox.connections, "PYTHONPATH": path},
+        database=airflow_database,
     ) as airflow:
         yield airflow
 
