@@ -7,7 +7,9 @@ CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 VENV := .venv$(if $(filter-out $(NEWEST),$(AIRFLOW)),-$(AIRFLOW))
 BIN := $(VENV)/bin
 # Unit tests mostly wait, for their sandbox or for a time to pass: more of them at once than there are cores.
-WORKERS := 10
+WORKERS := 8
+# Each of them would compile every test file again.
+unexport PYTHONDONTWRITEBYTECODE
 STAMP := $(VENV)/stamp-$(AIRFLOW)
 # More arguments for pytest: ARGS=--last-failed runs alone what failed last, which each environment remembers.
 ARGS :=
