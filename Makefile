@@ -20,7 +20,7 @@ SYSTEM = $(PYTEST) --vendors=$(VENDORS) tests/system
 PARTS = $(PYTHON) .ci/parts.py
 # What knows nothing of Airflow, or of one version only, is tested with the newest.
 SAME_EVERYWHERE := vendors transport sandbox docs/test_readme.py docs/test_pages.py \
-  package/test_wheel.py package/test_kill_paths.py package/test_layers.py
+  package/test_wheel.py package/test_kill_paths.py package/test_layers.py package/test_first_pages.py package/test_parts.py
 UNIT := tests/unit $(if $(filter-out $(NEWEST),$(AIRFLOW)),$(SAME_EVERYWHERE:%=--ignore=tests/unit/%))
 POSTGRESQL := postgresql+psycopg2://postgres@127.0.0.1:5432/postgres
 # A pyenv shim answers `command -v` for versions that are not active, so each candidate is run.
@@ -28,7 +28,7 @@ PYTHON = $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shel
   'import sys, venv, ensurepip; print("$(p)" if sys.version_info >= (3, 11) else "")' 2>/dev/null)))
 
 .DEFAULT_GOAL := help
-.PHONY: help environments environment demo check test test-all test-unit test-system test-essential \
+.PHONY: help environments environment demo check test test-all test-unit test-slow test-system test-essential \
   test-each-version test-airflow kill-paths lint types layers format clean
 
 help:  ## list the targets
@@ -60,7 +60,7 @@ test: $(STAMP)  ## check, and the essential stories on a real Airflow; under a q
 	@$(PARTS) "make test" check="$(MAKE) -s check" "essential system tests=$(MAKE) -s test-essential"
 
 test-all: $(STAMP)  ## everything there is, slow tests too, all vendors in every row, on SQLite and on PostgreSQL; hours
-	@$(PARTS) "make test-all" check="$(MAKE) -s check" "slow unit tests=$(MAKE) -s test-unit ARGS='-m slow'" \
+	@$(PARTS) "make test-all" check="$(MAKE) -s check" "slow unit tests=$(MAKE) -s test-slow" \
 	  "system tests on SQLite=RUNCTL_TEST_DB=sqlite $(MAKE) -s test-system VENDORS=all" \
 	  "system tests on PostgreSQL=RUNCTL_TEST_DB=$(POSTGRESQL) $(MAKE) -s test-system VENDORS=all" \
 	  $(foreach version,$(OLDER),"Airflow $(version)=$(MAKE) -s test-airflow VERSION=$(version) VENDORS=all") \
@@ -68,6 +68,9 @@ test-all: $(STAMP)  ## everything there is, slow tests too, all vendors in every
 
 test-unit: $(STAMP)  ## unit tests against the sandbox; with an older Airflow, those that can differ there
 	@$(PYTEST) -n $(WORKERS) $(UNIT)
+
+test-slow: $(STAMP)  ## unit tests that take minutes and find little that a faster one does not
+	@$(PYTEST) -m slow tests/unit
 
 test-system: $(STAMP)  ## all system tests on a real Airflow; RUNCTL_TEST_DB=postgresql+psycopg2://... or sqlite
 	@$(SYSTEM)
@@ -79,6 +82,7 @@ test-each-version: $(STAMP)  ## the system tests of what every supported Airflow
 	@$(SYSTEM) -m each_version
 
 test-airflow:  ## unit tests that can differ and test-each-version with another Airflow: VERSION=2.11, 3.1, 3.2 or 3.3
+	@test -n "$(VERSION)" || { echo "Which? make test-airflow VERSION=2.11" >&2; exit 1; }
 	@$(PARTS) "make test-airflow" "unit tests with $(VERSION)=$(MAKE) -s AIRFLOW=$(VERSION) test-unit" \
 	  "each version's system tests with $(VERSION)=$(MAKE) -s AIRFLOW=$(VERSION) test-each-version"
 

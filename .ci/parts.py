@@ -19,6 +19,7 @@ from typing import BinaryIO
 PYTEST = re.compile(r"^=+ (?=.*\d+ )(.+) in [\d.]+s.*=+$", re.MULTILINE)
 """pytest's last line."""
 
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")
 CHECK = re.compile(r"^make [\w-]+: (?:passed|FAILED) in .*$", re.MULTILINE)
 """The last line but one of a check that is a part of another: what its own parts took."""
@@ -66,7 +67,7 @@ class Part:
     def counts(self) -> Counter[str]:
         """Return how many tests passed, failed, ...; a part that fails without a test that does counts as one."""
         found: Counter[str] = Counter()
-        for line in PYTEST.findall(self.text):
+        for line in PYTEST.findall(COLOUR.sub("", self.text)):
             for number, what in COUNT.findall(line):
                 found["failed" if what == "error" else what] += int(number)
         if self.failed and not found["failed"]:

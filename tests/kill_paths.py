@@ -448,7 +448,7 @@ def _pytest(copy: Path, file: str, words: str) -> str:
     command += [f"tests/unit/{file}", *(["-k", words] if words else [])]
     environment = {**os.environ, "PYTHONPATH": str(copy)}
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-    failed = re.search(r"^(?:FAILED|ERROR) tests/unit/(\S+)", done.stdout, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) tests/unit/(\S+::\S+)", done.stdout, re.MULTILINE)
     if failed:
         return failed[1].replace(".py::", " ", 1)
     timed_out = re.search(r"in (test_\w+)$", done.stdout + done.stderr, re.MULTILINE)

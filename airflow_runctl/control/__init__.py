@@ -51,7 +51,7 @@ May a retry start the run again?                            ``verdict.py``; for 
 May a run have come of a start that failed?                 ``start.py``
 What becomes of the run when its task fails?                ``after_error.py``
 What happens to a run when the task is killed?              ``attempt.py`` (worker), ``triggers/run.py``
-What does a retry, or the attempt after a clear, go on with?  ``takeover.py``
+What does a retry, or a clear, do with what was left?        ``takeover.py``
 When is a stop confirmed, and how often is it asked for?    ``stop.py``
 Which limit applies, and from when does it count?           ``operators/base.py``; how it is kept: ``watch.py``
 How long are bad answers put up with?                       ``watch.py``

@@ -1,1 +1,8 @@
-"""How a request travels: one retry policy, two drivers of the same flows."""
+"""How a request travels: one retry policy, two drivers of the same flows.
+
+- ``endpoint.py``: where requests go and how: base URL, time-outs, proxies, certificates.
+- ``retry.py``: which failures of which requests are followed by another try, and for how long.
+- ``steps.py``: stepping through a flow, as both drivers do it.
+- ``sync.py``: the driver with requests: workers, signal handlers, hooks.
+- ``aio.py``: the driver with aiohttp: the triggerer, and where many runs are stopped at once.
+"""

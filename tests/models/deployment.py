@@ -1,8 +1,9 @@
 """Airflow around a task, in memory and on virtual time; and the promises that must hold in it.
 
 Real: our operators, trigger, notifier and everything below them down to the transport's ``_send``; Airflow's task
-runner. Modelled: the supervisors and the API server (``airflow_fake``), and, here, the scheduler, the processes and how
-they die, the user. ``airflow-facts.md`` says what the model copies; a row is a row of its kill matrix.
+runner. Modelled: the supervisors and the API server (``tests/fakes/airflow_3.py``), and, here, the scheduler, the
+processes and how they die, the user. What the model copies was measured on a real Airflow; a row is one of
+docs/kill-matrix.md.
 
 The promises:
 

@@ -59,8 +59,11 @@ def dag_runs(airflow: RealAirflow, sandbox: Sandbox) -> dict[str, str]:
 
 @essential
 @pytest.mark.parametrize("dag_id", RUNS)
-def test_an_example_runs_well(airflow: RealAirflow, sandbox: Sandbox, dag_runs: dict[str, str], dag_id: str):
-    run_id = dag_runs.get(dag_id) or airflow.trigger(dag_id)
+def test_an_example_runs_well(
+    airflow: RealAirflow, sandbox: Sandbox, before: set[str], dag_runs: dict[str, str], dag_id: str
+):
+    run_id = dag_runs.setdefault(dag_id, "") or airflow.trigger(dag_id)
+    dag_runs[dag_id] = run_id
 
     state = airflow.wait_for_dag_run(dag_id, run_id, timeout=240)
 
@@ -68,3 +71,11 @@ def test_an_example_runs_well(airflow: RealAirflow, sandbox: Sandbox, dag_runs: 
     runs = runs_of(airflow, sandbox, dag_id, run_id)
     assert [run["state"] for run in runs] == RUNS[dag_id]
     assert not [run for run in runs if run["open"]]
+
+
+@essential
+def test_no_example_started_a_run_that_its_tasks_do_not_name(
+    airflow: RealAirflow, sandbox: Sandbox, before: set[str], dag_runs: dict[str, str]
+):
+    named = {run["run_id"] for item in dag_runs.items() for run in runs_of(airflow, sandbox, *item)}
+    assert {run["run_id"] for run in sandbox.runs()} - before == named

@@ -2,6 +2,6 @@
 
 - ``api.py``: what its two contracts share: requests, errors, how a start is sent and found again.
 - ``workspaces.py``: the documented contract: a runtime by workspace and alias.
-- ``browsers.py``: the current contract: browsers, and the runs in them.
 - ``tasks.py``: the current contract: work that is given to an agent.
+- ``browsers.py``: the current contract: browsers, the runs in them, and all of it together.
 """

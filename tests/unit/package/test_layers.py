@@ -46,6 +46,7 @@ def test_the_package_as_it_is_breaks_nothing(copy: Path) -> None:
     ("file", "code", "module", "contract"),
     [
         ("transport/retry.py", AT_THE_TOP, "airflow_runctl.transport.sync", CIRCLES),
+        ("vendors/snaplogic/api.py", FOR_TYPES, "airflow_runctl.vendors.snaplogic.vendor", CIRCLES),
         ("control/stop.py", IN_A_FUNCTION, "airflow_runctl.control.attempt", CIRCLES),
         ("hooks/trial.py", FOR_TYPES, "airflow_runctl.hooks.base", CIRCLES),
         ("operators/start_arguments.py", FOR_TYPES, "airflow_runctl.operators.base", CIRCLES),

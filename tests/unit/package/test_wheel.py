@@ -47,9 +47,10 @@ print(json.dumps([airflow_runctl.__file__, started.run_id, result.outcome, said]
 """
 
 
-def build(folder: Path) -> Path:
-    """Build the wheel and return it."""
-    done = run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)], folder)
+def build(folder: Path, *more: str) -> Path:
+    """Build the wheel and return it; with what is installed here, unless told otherwise."""
+    command = [sys.executable, "-m", "build", "--wheel", *(more or ["--no-isolation"])]
+    done = run([*command, "--outdir", str(folder), str(ROOT)], folder)
     (wheel,) = folder.glob("*.whl")
     assert wheel.name in done
     return wheel
@@ -152,7 +153,9 @@ def installed_environment(wheel: Path, folder: Path) -> Path:
 )
 def test_wheel_works_in_a_new_environment(make: Callable[[Path, Path], Path], tmp_path: Path, box: Sandbox) -> None:
     """Made of the wheel and what it declares: what is not declared, and Airflow does not need either, is missing."""
-    python = str(make(build(tmp_path), tmp_path / "venv"))
+    # With pip, of what [build-system] declares too.
+    wheel = build(tmp_path, *(["--installer", "pip"] if make is installed_environment else []))
+    python = str(make(wheel, tmp_path / "venv"))
     run([sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python, "check"], tmp_path)
     environment = {"AIRFLOW_HOME": str(tmp_path / "home"), **box.connections}
     airflow = [python, "-m", "airflow", "providers"]
