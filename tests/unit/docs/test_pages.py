@@ -38,7 +38,7 @@ def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
 def test_the_files_that_a_page_names_are_there(page: Path) -> None:
     named = set(NAMED.findall(page.read_text())) - TO_BE_MADE
     assert named
-    places = (ROOT, PACKAGE, page.parent)
+    places = (ROOT, PACKAGE, ROOT / "tests" / "unit", page.parent)
     assert [name for name in sorted(named) if not any((place / name).exists() for place in places)] == []
 
 
@@ -67,3 +67,14 @@ def files_of(path: str) -> list[Path]:
 def test_the_targets_of_make_on_a_page_are_in_the_makefile(page: Path) -> None:
     known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(TARGET.findall(page.read_text())) <= known
+
+
+def test_contributing_says_where_each_part_of_control_is_tested() -> None:
+    rows = [line for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    parts = {file.stem for file in (PACKAGE / "control").glob("*.py")} - {"__init__"}
+    assert parts <= named
+
+
+def test_no_page_says_that_something_is_still_to_be_done() -> None:
+    assert {page.name for page in PAGES if "TODO" in page.read_text()} == set()

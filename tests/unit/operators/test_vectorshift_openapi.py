@@ -15,7 +15,7 @@ from tests.fakes.airflow_3 import FakeAirflow
 from tests.servers.openapi_mock import OpenApiMock
 from tests.unit.clients import Client
 from tests.unit.connections import Connections
-from tests.unit.vendors.test_vectorshift import Shift
+from tests.unit.vendors.vectorshift.test_vectorshift import Shift
 
 DOCUMENT = "vectorshift-terminate.yaml"
 EXTRAS: dict[str, Any] = {
