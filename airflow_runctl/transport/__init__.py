@@ -2,7 +2,9 @@
 
 - ``endpoint.py``: where requests go and how: base URL, time-outs, proxies, certificates.
 - ``retry.py``: which failures of which requests are followed by another try, and for how long.
+- ``proof.py``: what is known of a request: whether a byte of it was sent, and when it has to be over.
 - ``steps.py``: stepping through a flow, as both drivers do it.
+- ``connections.py``: the connections of requests, which note what they send and end with the request's time.
 - ``sync.py``: the driver with requests: workers, signal handlers, hooks.
 - ``aio.py``: the driver with aiohttp: the triggerer, and where many runs are stopped at once.
 """

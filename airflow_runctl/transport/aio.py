@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
+from types import SimpleNamespace
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,7 @@ from airflow_runctl.transport.endpoint import (
     certificates_error,
     transport_error,
 )
+from airflow_runctl.transport.proof import Proof
 from airflow_runctl.transport.retry import Patience, arguments
 from airflow_runctl.transport.steps import Steps
 from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, Open, Pause, Step, Tell
@@ -43,10 +45,22 @@ def _session() -> aiohttp.ClientSession:
             connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=True,
+            trace_configs=[_proving()],
         )
         # aiohttp repeats a GET, PUT or DELETE by itself if its connection dies; any of them can be a start.
         session._retry_connection = False
     return session
+
+
+def _proving() -> aiohttp.TraceConfig:
+    """Note in a request's :class:`Proof` that its first byte is about to be sent."""
+
+    async def note(session: aiohttp.ClientSession, context: SimpleNamespace, what: object) -> None:
+        context.trace_request_ctx.sent = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(note)
+    return trace
 
 
 async def close_session() -> None:
@@ -131,6 +145,7 @@ async def _send(endpoint: Endpoint, request: HttpRequest, patience: Patience) ->
     url = endpoint.url(request)
     body, headers = body_of(request)
     timeout = patience.timeout(endpoint.timeout_of(request))
+    proof = Proof()
     try:
         async with _session().request(
             request.method,
@@ -142,15 +157,14 @@ async def _send(endpoint: Endpoint, request: HttpRequest, patience: Patience) ->
             timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(CONNECT_TIMEOUT, timeout), sock_read=timeout),
             allow_redirects=False,
             proxy=endpoint.proxy_for(url),
+            trace_request_ctx=proof,
             ssl=await asyncio.to_thread(endpoint.tls) if url.startswith("https:") else True,
         ) as response:
             content = await _read(response)
             names = {name.lower(): value for name, value in response.headers.items()}
             return HttpResponse(response.status, names, content, time.time())
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
-        raise transport_error(request, url, error, sent=False) from error
-    except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-        raise transport_error(request, url, error, sent=True) from error
+    except (aiohttp.ClientError, TimeoutError, ConnectionError, UnicodeError) as error:
+        raise transport_error(request, url, error, sent=proof.sent) from error
     except OSError as error:  # of the CA file; aiohttp wraps those of the network
         raise certificates_error(endpoint) from error
 

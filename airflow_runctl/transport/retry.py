@@ -8,14 +8,17 @@ stop       again               again (harmless)      again        again (harmles
 start      again               **never**             again        **never**
 =========  ==================  ====================  ===========  ======================
 
-A start that may have arrived is not sent a second time: it would double the run. Waits grow exponentially
-with jitter, and ``Retry-After`` is honoured; all of it ends with the total time.
+"Surely not sent" is a proof (``proof.py``): no byte of the request has left this machine. The class of an error says
+nothing of it. A start that may have arrived is not sent a second time: it would double the run. Waits grow
+exponentially with jitter, and ``Retry-After`` is honoured; all of it ends with the total time.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -113,13 +116,12 @@ def _retry_after(state: RetryCallState) -> float | None:
     if outcome is None or outcome.failed:
         return None
     value = outcome.result().headers.get("retry-after", "")
-    try:
-        return float(value)
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        seconds = float(value)
+        return seconds if math.isfinite(seconds) else None
     try:
         return (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # a year or an offset beyond what a date can be
         return None
 
 

@@ -10,9 +10,10 @@ from typing import Self, TypeVar
 
 import requests
 from tenacity import Retrying
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import HTTPError
 
 from airflow_runctl.exceptions import BadAnswer
+from airflow_runctl.transport.connections import ProvingSession
 from airflow_runctl.transport.endpoint import (
     CONNECT_TIMEOUT,
     MAX_BODY,
@@ -120,20 +121,20 @@ class OpenCall:
         return self._answer
 
 
-def _session(endpoint: Endpoint) -> requests.Session:
-    session = requests.Session()
+def _session(endpoint: Endpoint) -> ProvingSession:
+    session = ProvingSession()
     # Proxies and certificates are ours to choose; a .netrc must not replace the connection's credential.
     session.trust_env = False
     session.verify = endpoint.verify and (endpoint.ca_file() or True)
     return session
 
 
-def _send(session: requests.Session, endpoint: Endpoint, request: HttpRequest, patience: Patience) -> HttpResponse:
+def _send(session: ProvingSession, endpoint: Endpoint, request: HttpRequest, patience: Patience) -> HttpResponse:
     url = endpoint.url(request)
     body, headers = body_of(request)
     proxy = endpoint.proxy_for(url)
-    began = time.monotonic()
     timeout = patience.timeout(endpoint.timeout_of(request))
+    proof = session.prove(timeout)
     try:
         response = session.request(
             request.method,
@@ -147,35 +148,19 @@ def _send(session: requests.Session, endpoint: Endpoint, request: HttpRequest, p
             stream=True,
         )
         with response:
-            return HttpResponse(
-                response.status_code,
-                {name.lower(): value for name, value in response.headers.items()},
-                _read(response, began + timeout),
-                time.time(),
-            )
-    except (requests.RequestException, HTTPError) as error:
-        raise transport_error(request, url, error, sent=not _never_sent(error)) from error
+            names = {name.lower(): value for name, value in response.headers.items()}
+            return HttpResponse(response.status_code, names, _read(response), time.time())
+    except (requests.RequestException, HTTPError, TimeoutError, UnicodeError) as error:
+        raise transport_error(request, url, error, sent=proof.sent) from error
     except OSError as error:  # of the CA file; requests wraps those of the network
         raise certificates_error(endpoint) from error
 
 
-def _read(response: requests.Response, until: float) -> bytes:
+def _read(response: requests.Response) -> bytes:
     """Read the body as it comes: ``iter_content`` waits until a chunk is full, however slowly it trickles in."""
     body = bytearray()
     while chunk := response.raw.read1(CHUNK, decode_content=True):
         body += chunk
         if len(body) > MAX_BODY:
             raise BadAnswer(f"The answer (HTTP {response.status_code}) is larger than {MAX_BODY} bytes.")
-        if time.monotonic() > until:
-            raise requests.ReadTimeout("the answer trickles in without an end")
     return bytes(body)
-
-
-def _never_sent(error: requests.RequestException | HTTPError) -> bool:
-    """Return True if no connection was made at all, so the request cannot have arrived."""
-    if isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError | requests.exceptions.ProxyError):
-        return True
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return True
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(reason, NewConnectionError)
