@@ -18,7 +18,7 @@ from airflow_runctl.compat import (
 )
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
 from airflow_runctl.control.stop_dag_run import DagRunStop
-from airflow_runctl.control.stop_many import Report, failures
+from airflow_runctl.control.stop_many import Report, broken, failures
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.runs import StopReason
 
@@ -105,8 +105,8 @@ class StopRunsNotifier(BaseNotifier):
             seconds = max(1.0, dag_file_seconds() - DAG_PROCESSOR_MARGIN)
             by, patience, timeout = "Dag processor", min(seconds, patience), min(timeout, seconds)
         stops = self._stops(context, channel, by, patience / 2, timeout)
-        came = await asyncio.gather(*(stop.run() for stop in stops))
-        self._said([report for reports in came for report in reports])
+        came = await asyncio.gather(*(stop.run() for stop in stops), return_exceptions=True)
+        self._said([report for stop, found in zip(stops, came, strict=True) for report in _reports(stop, found)])
 
     def _stops(
         self, context: Mapping[str, Any], channel: Channel, by: str, patience: float, timeout: float
@@ -145,6 +145,15 @@ class StopRunsNotifier(BaseNotifier):
         if said := failures(reports, confirmed=self.wait_for_stop):
             raise RunctlError("Not every run was stopped. " + " ".join(said))
         return [report.out() for report in reports]
+
+
+def _reports(stop: DagRunStop, came: list[Report] | BaseException) -> list[Report]:
+    """Return the reports on a Dag run; that it could not be looked at is one, and keeps no other from its stops."""
+    if isinstance(came, Exception):
+        return [broken(f"what {stop.dag_id}/{stop.run_id} has running", None, came)]
+    if isinstance(came, BaseException):
+        raise came
+    return came
 
 
 def _dag_run_of(context: Mapping[str, Any]) -> tuple[str, str]:

@@ -411,6 +411,42 @@ PATHS = [
         "",
         (START, "neither_be_recorded"),
     ),
+    # what one run does never reaches another
+    KillPath(
+        "the wall around the stop of each run",
+        "control/stop_many.py",
+        "    except Exception as error:\n        return broken(name, where, error)\n",
+        "",
+        (NOTIFIER, "nobody_foresaw"),
+    ),
+    KillPath(
+        "the wall around each handle of a Dag run",
+        "control/stop_dag_run.py",
+        "asyncio.create_task(_walled(found.where, doing))",
+        "asyncio.create_task(doing())",
+        (NOTIFIER, "vendor_whose_package_is_broken"),
+    ),
+    KillPath(
+        "requests proves that no byte of a start was sent",
+        "transport/sync.py",
+        "sent=proof.sent",
+        "sent=False",
+        ("transport/test_proof.py", "connection_ends"),
+    ),
+    KillPath(
+        "aiohttp proves that no byte of a start was sent",
+        "transport/aio.py",
+        "sent=proof.sent",
+        "sent=False",
+        ("transport/test_proof.py", "connection_ends"),
+    ),
+    KillPath(
+        "each wait of requests is given what is left",
+        "transport/connections.py",
+        "self._sock.settimeout(self._proof.left())\n        count",
+        "count",
+        ("transport/test_proof.py", "whole_of_a_request"),
+    ),
 ]
 
 

@@ -35,6 +35,9 @@ T = TypeVar("T")
 KILL_SECONDS: Final = 2.5
 """All that a kill may take: Airflow sends SIGKILL 5 s after SIGTERM, whatever the process is doing."""
 
+KILLED_LOOK: Final = 1.0
+"""Longest pause between two looks of a task that was killed: it ends once its run is seen to be over."""
+
 NAP: Final = 0.5
 """Longest sleep in one piece, so that a kill is noticed soon."""
 
@@ -252,7 +255,7 @@ class Attempt:
 
     def sleep(self, seconds: float) -> None:
         """Sleep in naps, less when the task was killed: what is left of its time is short."""
-        until = time.monotonic() + seconds
+        until = time.monotonic() + (min(seconds, KILLED_LOOK) if self.killed else seconds)
         while (left := until - time.monotonic()) > 0:
             was_killed = self.killed
             time.sleep(min(NAP, left))

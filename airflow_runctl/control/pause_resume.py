@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from airflow_runctl.control.stop import LOOK_EVERY, PROBLEMS
+from airflow_runctl.exceptions import BadAnswer, TransportError
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus
 from airflow_runctl.vendors.base import Flow, Pause, Vendor
 
@@ -50,10 +51,18 @@ class ChangeResult:
 def change(vendor: Vendor, run: ExternalRun, what: Change, *, timeout: float) -> Flow[ChangeResult]:
     """Tell ``run`` to do ``what``, and look until it did.
 
+    An answer that leaves open whether it was carried out (a 5xx, none at all) is believed only if a look confirms it.
+
     :param timeout: seconds to look for; 0 asks and does not wait.
     """
     began = time.time()
-    yield from what.ask(vendor, run)
+    refused: Exception | None = None
+    try:
+        yield from what.ask(vendor, run)
+    except PROBLEMS as error:
+        if not _is_unclear(error):
+            raise
+        refused = error
     status: RunStatus | None = None
     while True:
         try:
@@ -61,9 +70,18 @@ def change(vendor: Vendor, run: ExternalRun, what: Change, *, timeout: float) ->
         except PROBLEMS:
             status = None
         outcome = _outcome(what, status)
+        if refused is not None and outcome == REQUESTED and time.time() - began + LOOK_EVERY > timeout:
+            raise refused
         if outcome != REQUESTED or time.time() - began + LOOK_EVERY > timeout:
             return ChangeResult(outcome, status, round(time.time() - began, 3))
         yield Pause(LOOK_EVERY)
+
+
+def _is_unclear(error: Exception) -> bool:
+    """Return True for an error after which the vendor may have done what it was told."""
+    if isinstance(error, TransportError):
+        return error.sent
+    return isinstance(error, BadAnswer) or getattr(error, "status", 0) >= 500
 
 
 def _outcome(what: Change, status: RunStatus | None) -> str:

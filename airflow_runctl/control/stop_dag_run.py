@@ -15,7 +15,7 @@ from airflow_runctl.control.inventory import Found, look_for_handles
 from airflow_runctl.control.records import LISTED_AFTER, note_intent, search_in
 from airflow_runctl.control.seal import Handle, describe
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote
-from airflow_runctl.control.stop_many import Connections, Report, Target, quietly, stop_target
+from airflow_runctl.control.stop_many import Connections, Report, Target, broken, quietly, stop_target
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import ExternalRun, Ownership, TaskKey
@@ -64,7 +64,7 @@ class DagRunStop:
             for found in looked:
                 doing = self._what_to_do(connections, found)
                 if doing is not None and found.where not in stopping:
-                    stopping[found.where] = asyncio.create_task(doing())
+                    stopping[found.where] = asyncio.create_task(_walled(found.where, doing))
             # Lets the stops go out before the next look, which may block.
             await asyncio.sleep(0)
             waiting = list(self._worth_waiting(looked, stopping, time.time() - began))
@@ -159,3 +159,11 @@ class DagRunStop:
             log.info("%s was started with leave_running=True; it is left alone", name)
             return None
         return target
+
+
+async def _walled(where: TaskKey, doing: Callable[[], Doing]) -> Report | None:
+    """Do what one task's run needs; whatever that raises is its own report."""
+    try:
+        return await doing()
+    except Exception as error:
+        return broken(f"the run of {where}", where, error)

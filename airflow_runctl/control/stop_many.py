@@ -127,6 +127,8 @@ async def stop_target(
     except RunctlError as error:
         log.error("%s was not stopped (%s): %s", name, note.reason.value, error)
         return Report(name, where, error=str(error))
+    except Exception as error:
+        return broken(name, where, error)
     log.info("%s: %s in %.1f s (%s, by %s)", name, result.outcome.value, result.seconds, note.reason.value, note.by)
     if where is not None and records:
         await quietly("record the outcome", _record_outcome(channel, where, target, result, last))
@@ -141,6 +143,15 @@ async def _record_outcome(channel: Channel, where: TaskKey, target: Target, resu
     await channel.set(AUDIT_KEY, audit_of(target.run, result.status, note), where)
     if result.is_over and stored is not None:
         await channel.delete(HANDLE_KEY, where)
+
+
+def broken(name: str, where: TaskKey | None, error: Exception) -> Report:
+    """Report what nobody foresaw: one run's odd answer, handle or connection must not keep another's from its stop.
+
+    :param name: words for the run.
+    """
+    log.error("%s was not stopped, by an error that was not foreseen", name, exc_info=error)
+    return Report(name, where, error=f"{type(error).__name__}: {error}. It may be alive.")
 
 
 async def quietly(what: str, doing: Any) -> None:

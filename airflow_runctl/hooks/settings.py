@@ -18,6 +18,9 @@ T = TypeVar("T")
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
+LONGEST_TIMEOUT: Final = 3600.0
+"""Seconds. Whoever waits longer for one answer is not watching any more."""
+
 FALSE_WORDS: Final = frozenset({"false", "0", "no", "off"})
 TRUE_WORDS: Final = frozenset({"true", "1", "yes", "on"})
 
@@ -66,9 +69,10 @@ class Settings:
             timeout = float(self.text("timeout", "30"))
         except ValueError:
             timeout = 0.0
-        if not timeout > 0:
+        if not 0 < timeout <= LONGEST_TIMEOUT:
             raise ConnectionSetupError(
-                f"Extra 'timeout' of connection {self.conn_id!r} must be a number of seconds above 0."
+                f"Extra 'timeout' of connection {self.conn_id!r} must be a number of seconds above 0, "
+                f"{LONGEST_TIMEOUT:.0f} at most."
             )
         return timeout
 
@@ -85,11 +89,11 @@ class Settings:
             proxies = _json_or_none(proxies)
         if isinstance(proxies, str):
             proxies = {"http": proxies, "https": proxies}
-        if not isinstance(proxies, Mapping):
+        if not isinstance(proxies, Mapping) or not all(map(_is_proxy, proxies.values())):
             raise ConnectionSetupError(
                 f"Extra 'proxies' of connection {self.conn_id!r} must be a URL, or an object of scheme to URL."
             )
-        return dict(proxies)
+        return {scheme: proxy for scheme, proxy in proxies.items() if proxy}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,7 @@ def base_url_of(conn_id: str, host: str | None, schema: str | None, port: int | 
     except ValueError:
         address, name, given_port = urlsplit(""), None, None
     wrong = address.query or address.fragment or address.username or re.search(r"\s", text)
-    if not name or wrong or scheme.lower() not in {"http", "https"}:
+    if not name or not _can_be_resolved(name) or wrong or scheme.lower() not in {"http", "https"}:
         raise ConnectionSetupError(
             f"The host of connection {conn_id!r} must be a name or a http(s) URL, with port and path if need be; "
             "no login, query or spaces belong there."
@@ -155,6 +159,22 @@ def base_url_of(conn_id: str, host: str | None, schema: str | None, port: int | 
     given_port = None if given_port == DEFAULT_PORTS[scheme.lower()] else given_port
     netloc = (f"[{name}]" if ":" in name else name) + (f":{given_port}" if given_port else "")
     return "/".join(part for part in (f"{scheme.lower()}://{netloc}", where, prefix) if part)
+
+
+def _can_be_resolved(name: str) -> bool:
+    """Return False for what no host can be called: ``a..b``, a label of 64 characters."""
+    try:
+        return ":" in name or bool(name.encode("idna"))
+    except UnicodeError:
+        return False
+
+
+def _is_proxy(proxy: object) -> bool:
+    """Return True for a URL, or for none."""
+    try:
+        return proxy is None or (isinstance(proxy, str) and "://" in proxy and bool(urlsplit(proxy).hostname))
+    except ValueError:
+        return False
 
 
 def _json_or_none(text: str) -> Any:

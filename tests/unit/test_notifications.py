@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_runctl.compat import IS_AIRFLOW_2, AirflowFailException
-from airflow_runctl.control import stop_dag_run
+from airflow_runctl.control import stop_dag_run, stop_many
 from airflow_runctl.control.attempt import Attempt as RunAttempt
 from airflow_runctl.control.records import AUDIT_KEY
 from airflow_runctl.exceptions import RunctlError
@@ -21,8 +21,10 @@ from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
 from airflow_runctl.runs import HANDLE_KEY
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
+from airflow_runctl.vendors.axiom.vendor import Axiom
 from tests.fakes.airflow_3 import FakeAirflow, Unanswered
 from tests.fakes.airflow_any import Attempt, Start
+from tests.servers.odd_server import Answer, OddServer, say
 from tests.unit.versions import needs_deadlines
 
 pytestmark = pytest.mark.usefixtures("brisk")
@@ -484,6 +486,68 @@ def test_forged_handle_is_named_and_stops_nothing_and_nobody_is_kept_from_stoppi
     stops.fake.put_xcom("forger", HANDLE_KEY, value)
     assert said in fails(stops, form)
     assert stops.states() == [False]
+
+
+def retry_after(value: str) -> Answer:
+    return say(b"{}", f"429 Too Many Requests\r\nRetry-After: {value}")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        say(b"[" * 100_000),
+        say(b'{"status": NaN, "message": "\\ud800", "pid": 1e999}'),
+        retry_after("Wed, 21 Oct 99999999999 07:28:00 GMT"),
+        retry_after("Wed, 21 Oct 2026 07:28:00 +99999999999"),
+        retry_after("inf"),
+    ],
+    ids=["deep", "no JSON", "year", "offset", "for ever"],
+)
+def test_what_one_vendor_answers_keeps_no_other_run_alive(
+    stops: Stops, box: Sandbox, form: str, answer: Answer
+) -> None:
+    stops.start("axiom", "odd")
+    stops.start()
+    with OddServer(answer) as odd:
+        stops.fake.connections["axiom_default"] = {**stops.fake.connections["axiom_default"], "host": odd.url}
+        assert "may be alive" in fails(stops, form, stop_timeout=0.3)
+    assert {run["vendor"]: run["open"] for run in box.runs()} == {"axiom": True, "snaplogic": False}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_vendor_whose_package_is_broken_keeps_no_other_run_alive(
+    stops: Stops, box: Sandbox, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = stop_many.hook_class
+
+    def hook_class(vendor: str) -> Any:
+        if vendor == "acme":
+            raise ImportError("no module named acme_client")
+        return known(vendor)
+
+    stops.start()
+    stops.fake.states["acme"] = "success"
+    stops.fake.put_xcom("acme", HANDLE_KEY, {"vendor": "acme", "conn_id": "x", "run_id": "r-1", "token": "x"})
+    monkeypatch.setattr(stop_many, "hook_class", hook_class)
+    assert "ImportError: no module named acme_client. It may be alive." in fails(stops, form)
+    assert stops.states() == [False]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_nobody_foresaw_of_one_run_keeps_no_other_alive(
+    stops: Stops, box: Sandbox, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(self: Axiom, run: Any) -> Any:
+        raise TypeError("nobody foresaw this")
+        yield
+
+    stops.start("axiom", "odd")
+    stops.start()
+    monkeypatch.setattr(Axiom, "status", odd)
+    monkeypatch.setattr(Axiom, "ask_stop", odd)
+    assert "TypeError: nobody foresaw this. It may be alive." in fails(stops, form)
+    assert {run["vendor"]: run["open"] for run in box.runs()} == {"axiom": True, "snaplogic": False}
 
 
 def test_handle_that_was_copied_to_another_task_stops_nothing_there(stops: Stops, box: Sandbox) -> None:

@@ -19,6 +19,8 @@ PUBLIC: Final = ("api", "1", "rest", "public")
 STATUS_HEADER: Final = "x-sl-statuscode"
 
 PAGE: Final = 1000
+MOST_RUNS: Final = 50 * PAGE
+"""How many runs of one state are read; a list that goes on behind them is an error."""
 
 ENTRY_KEYS: Final[Mapping[str, str]] = {
     "state": "state",
@@ -104,9 +106,10 @@ class SnapLogicApi(Vendor):
             more = bool(fresh.keys() - found.keys())
             found.update(fresh)
             offset += len(entries)
-            total = page.get("total")
-            if not more or not isinstance(total, int) or offset >= total:
+            if not more or not _goes_on(page, len(entries), offset):
                 return [entry for entry in found.values() if _matches(entry, filters)]
+            if offset >= MOST_RUNS:
+                raise BadAnswer(f"SnapLogic's list of runs goes on after {offset} of them; the rest was not read.")
 
     # -- names -----------------------------------------------------------------------------------------
 
@@ -165,12 +168,20 @@ class SnapLogicApi(Vendor):
         return vendor_error(status, f"SnapLogic answered HTTP {status}: {reason_of(response)}.{hint}")
 
 
+def _goes_on(page: Mapping[str, Any], count: int, read: int) -> bool:
+    """Return True if a list has more pages: by its ``total``, else while pages are full."""
+    total, limit = page.get("total"), page.get("limit")
+    if isinstance(total, int):
+        return read < total
+    return count >= (limit if isinstance(limit, int) and 0 < limit < PAGE else PAGE)
+
+
 def _matches(entry: Mapping[str, Any], filters: Mapping[str, str | int | None]) -> bool:
     return all(filters.get(name) is None or entry.get(key) in (None, filters[name]) for name, key in ENTRY_KEYS.items())
 
 
 def _code(value: Any) -> int | None:
-    try:
+    """Return a status code, given as a number or as its digits; anything else says nothing."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 3:
         return int(value)
-    except (TypeError, ValueError):
-        return None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599 else None

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from airflow_runctl.exceptions import (
+    BadAnswer,
     RunctlError,
     TransportError,
 )
@@ -130,7 +131,9 @@ class SnapLogic(SnapLogicApi):
     def test(self) -> Flow[str]:
         """Read one row of the org's list of runs."""
         response = yield self.request("GET", "runtime", self.org, query={"limit": "1"})
-        self.envelope(response)
+        page = self.envelope(response)
+        if not isinstance(page, Mapping) or not isinstance(page.get("entries"), list):
+            raise BadAnswer(f"What answers here is not SnapLogic's public API: {response.excerpt() or 'no text'!r}")
         return f"Reached SnapLogic org {self.org!r} as {self.account or 'the bearer of the token'}."
 
     def run_url(self, base_url: str, started: Started) -> str | None:

@@ -13,9 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from airflow_runctl.exceptions import (
-    RunctlError,
-)
+from airflow_runctl.exceptions import BadAnswer, RunctlError
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus
 from airflow_runctl.vendors.base import (
     Effect,
@@ -137,4 +135,6 @@ class VectorShift(VectorShiftApi):
         """List the pipelines' ids, the smallest harmless call."""
         answer = self.done((yield self.request("GET", "pipelines")), "the list of pipelines")
         ids = answer.get("object_ids")
-        return f"Reached VectorShift with this API key; it sees {len(ids) if isinstance(ids, list) else '?'} pipelines."
+        if not isinstance(ids, list):
+            raise BadAnswer("What answers here is not VectorShift's API: its list of pipelines has no object_ids.")
+        return f"Reached VectorShift with this API key; it sees {len(ids)} pipelines."

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_runctl.control import pause_resume
 from airflow_runctl.control.stop import StopNote, stop
-from airflow_runctl.exceptions import CannotStop, InvalidIdentifier, NotFound, RunctlError
+from airflow_runctl.exceptions import CannotStop, InvalidIdentifier, NotFound, RunctlError, VendorError
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import (
     ExternalRun,
@@ -440,6 +440,23 @@ def test_resume_that_does_not_show_was_only_requested(snap: Case) -> None:
     body = {"response_map": {"state": "Suspended"}, "http_status_code": 200}
     snap.box.fault("snaplogic", "status", "body", body=body)
     assert resume(snap, timeout=0.2).outcome == "requested"
+
+
+@pytest.mark.parametrize(("kind", "status"), [("status", 500), ("status", 504), ("cut", None), ("garbage", None)])
+def test_resume_that_was_carried_out_and_badly_answered_is_seen_by_a_look(
+    snap: Case, kind: str, status: int | None
+) -> None:
+    snap.force("Suspended")
+    snap.box.fault("snaplogic", "resume", kind, status=status, after_effect=True)
+    assert resume(snap).outcome == "resumed"
+    assert snap.made["resume_requests"] == 1
+
+
+def test_resume_that_was_badly_answered_and_does_not_show_is_an_error(snap: Case) -> None:
+    snap.force("Suspended")
+    snap.box.fault("snaplogic", "resume", "status", status=502)
+    with pytest.raises(VendorError, match="HTTP 502"):
+        resume(snap, timeout=0.2)
 
 
 def test_run_that_is_not_suspended_is_not_resumed(snap: Case) -> None:

@@ -185,6 +185,12 @@ def test_every_spelling_of_a_connection_gives_the_same_requests(
         ("axiom_default", {"timeout": 0}, {}, "above 0"),
         ("axiom_default", {"timeout": -3}, {}, "above 0"),
         ("axiom_default", {"timeout": "nan"}, {}, "above 0"),
+        ("axiom_default", {"timeout": "inf"}, {}, "3600 at most"),
+        ("axiom_default", {"timeout": 1e10}, {}, "3600 at most"),
+        ("axiom_default", {"proxies": {"http": 5}}, {}, "'proxies' of connection 'axiom_default' must be a URL, or an"),
+        ("axiom_default", {"proxies": {"http": "proxy"}}, {}, "must be a URL, or an object of scheme to URL"),
+        ("axiom_default", {}, {"host": "a..b"}, "The host of connection 'axiom_default' must be a name"),
+        ("axiom_default", {}, {"host": "https://" + "x" * 64 + ".example"}, "must be a name or a http(s) URL"),
         ("axiom_default", {"proxies": 7}, {}, "'proxies' of connection 'axiom_default' must be a URL, or an object"),
     ],
 )

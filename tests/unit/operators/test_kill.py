@@ -41,6 +41,17 @@ def test_killed_task_stops_its_run_without_a_word_to_airflow(tasks: Tasks, box: 
     assert asked[0] == "stop", "the request goes first"
 
 
+def test_killed_task_looks_for_the_end_of_its_run_more_often_than_before(tasks: Tasks, box: Sandbox) -> None:
+    """The stop is not seen to take effect within a kill's time; the task must not sleep for a poll interval then."""
+    box.behave("snaplogic", "early-hang", stop_seconds=4)
+    began = time.monotonic()
+    with Later(lambda: box.requests(operation="status"), sigterm):
+        attempt = tasks.run(lambda **more: tasks.snaplogic(**{**more, "poll_interval": 30.0}))
+    assert "The task was killed" in attempt.said
+    assert box.open_runs() == []
+    assert time.monotonic() - began < 30.0
+
+
 @pytest.mark.parametrize("told_by", ["a signal", "Airflow's records"])
 def test_task_that_is_killed_before_it_could_wait_in_the_triggerer_stops_its_run_and_does_not_defer(
     tasks: Tasks, monkeypatch: pytest.MonkeyPatch, told_by: str

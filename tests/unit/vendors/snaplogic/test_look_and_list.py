@@ -1,7 +1,9 @@
 """SnapLogic's runs, looked at one by one and in lists: each word, each error and each odd answer."""
 
 import dataclasses
+import json
 import logging
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +14,7 @@ from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import RunState
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.vendors import base as vendors
-from airflow_runctl.vendors.base import Flow
+from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse
 from airflow_runctl.vendors.snaplogic import api
 from airflow_runctl.vendors.snaplogic import trigger as module
 from airflow_runctl.vendors.snaplogic.answers import STATES
@@ -244,6 +246,46 @@ def test_list_without_a_usable_total_ends_with_its_page(
 ) -> None:
     box.fault("snaplogic", "list", "body", body=page({"id": "a"}, {"ruuid": "b"}, total=total))
     assert len(client.drive(snaplogic, vendor(snaplogic).list_runs())) == 2
+
+
+def answered(flow: Flow[Any], answer: Callable[[HttpRequest], dict[str, Any]]) -> Any:
+    """Drive a flow with answers of a test's own, and return what it returns."""
+    request: Any = next(flow)
+    while True:
+        body = {"response_map": answer(request), "http_status_code": 200}
+        try:
+            request = flow.send(HttpResponse(200, {}, json.dumps(body).encode()))
+        except StopIteration as end:
+            return end.value
+
+
+@pytest.mark.usefixtures("small_pages")
+@pytest.mark.parametrize("limit", [None, 2])
+def test_list_without_a_total_is_read_while_its_pages_are_full(snaplogic: Access, limit: int | None) -> None:
+    """A server that takes no more than two at a time says so in ``limit``."""
+    full = limit or 3
+    ids = [f"r-{number}" for number in range(2 * full + 1)]
+    asked: list[int] = []
+
+    def page(request: HttpRequest) -> dict[str, Any]:
+        offset = int(request.query["offset"])
+        asked.append(offset)
+        shown = [{"id": name} for name in ids[offset : offset + full]]
+        return {"entries": shown, **({"limit": limit} if limit else {})}
+
+    assert [entry["id"] for entry in answered(vendor(snaplogic).list_runs(), page)] == ids
+    assert asked == [0, full, 2 * full]
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_list_that_has_no_end_is_an_error_that_says_so(snaplogic: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "MOST_RUNS", 6)
+
+    def page(request: HttpRequest) -> dict[str, Any]:
+        return {"entries": [{"id": f"r-{int(request.query['offset']) + number}"} for number in range(3)]}
+
+    with pytest.raises(BadAnswer, match="goes on after 6 of them; the rest was not read"):
+        answered(vendor(snaplogic).list_runs(), page)
 
 
 @pytest.mark.parametrize("entry", [{}, {"id": 7}])
