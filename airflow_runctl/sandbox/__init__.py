@@ -13,6 +13,6 @@ which one reads it:
 - ``faults.py``, ``changes.py``, ``control.py``: trouble on request, and the control API under ``/_sandbox``.
 - ``client.py``: :class:`~airflow_runctl.sandbox.client.Sandbox`, for whoever starts one and asks it.
 
-In comments [doc] means that a vendor's page says it, [code] that public code shows it, [inferred] that it is our reading,
-and [unknown] that nothing says it: then the sandbox takes the answer that catches a careless client.
+In comments [doc] means that a vendor's page says it, [code] that public code shows it, [inferred] that it is our
+reading, and [unknown] that nothing says it: then the sandbox takes the answer that catches a careless client.
 """

@@ -84,7 +84,7 @@ class _Proving(HTTPConnection):
 
     def _tunnel(self) -> None:
         plain, self.sock = self.sock, _TimedSocket(self.sock, self.proof)
-        super()._tunnel()  # type: ignore[misc]
+        super()._tunnel()
         self.sock = plain
         plain.settimeout(self.proof.left())
 

@@ -21,6 +21,7 @@ from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
 from airflow_runctl.runs import HANDLE_KEY
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
+from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.axiom.vendor import Axiom
 from tests.fakes.airflow_3 import FakeAirflow, Unanswered
 from tests.fakes.airflow_any import Attempt, Start
@@ -505,8 +506,9 @@ def retry_after(value: str) -> Answer:
     ids=["deep", "no JSON", "year", "offset", "for ever"],
 )
 def test_what_one_vendor_answers_keeps_no_other_run_alive(
-    stops: Stops, box: Sandbox, form: str, answer: Answer
+    stops: Stops, box: Sandbox, form: str, answer: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stop_many, "STOP_PATIENCE", Patience(total=0.2, answer=10.0))
     stops.start("axiom", "odd")
     stops.start()
     with OddServer(answer) as odd:
