@@ -417,7 +417,7 @@ PATHS = [
         "control/stop_many.py",
         "    except Exception as error:\n        return broken(name, where, error)\n",
         "",
-        (NOTIFIER, "nobody_foresaw"),
+        ("control/test_stop_by_search.py", "nobody_foresaw"),
     ),
     KillPath(
         "the wall around each handle of a Dag run",

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import requests
 
+from airflow_runctl.control import stop_many
 from airflow_runctl.control.stop_by_search import matching, stop_all_matching
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.hooks.base import Access, hook_class
 from airflow_runctl.operators.bctrl import BctrlRunTaskOperator, BctrlStopRuntimeOperator
 from airflow_runctl.operators.snaplogic import SnapLogicStopTaskOperator
+from airflow_runctl.runs import ExternalRun
 from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.vendors.bctrl.browsers import BctrlBrowsers
 from airflow_runctl.vendors.bctrl.workspaces import BctrlWorkspaces
@@ -105,6 +107,26 @@ def test_every_live_run_that_matches_is_stopped_and_listed(field_: Field, stop: 
     assert [(row["run_id"], row["outcome"], row["state"]) for row in attempt.result] == [(wanted, "stopped", "stopped")]
     assert attempt.result[0]["seconds"] >= 0
     assert field_.open_ids() == {other}
+
+
+def test_what_nobody_foresaw_of_one_run_that_matches_keeps_no_other_alive(
+    field_: Field, stop: Callable[..., Attempt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if field_.conn_id == "bctrl_default":
+        search, made = {"workspace_id": WORKSPACE}, [field_.make("a"), field_.make("b")]
+    else:
+        search, made = field_.wanted, [field_.make("a"), field_.make("a")]
+    asking = stop_many.stop
+
+    def odd(vendor: Any, run: ExternalRun, *args: Any, **more: Any) -> Any:
+        if run.run_id == made[0]:
+            raise TypeError("nobody foresaw this")
+        return (yield from asking(vendor, run, *args, **more))
+
+    monkeypatch.setattr(stop_many, "stop", odd)
+    attempt = stop(search=search)
+    assert "TypeError: nobody foresaw this. It may be alive." in attempt.said
+    assert field_.open_ids() == {made[0]}
 
 
 def test_report_only_stops_nothing(field_: Field, stop: Callable[..., Attempt]) -> None:
