@@ -70,9 +70,11 @@ def change(vendor: Vendor, run: ExternalRun, what: Change, *, timeout: float) ->
         except PROBLEMS:
             status = None
         outcome = _outcome(what, status)
-        if refused is not None and outcome == REQUESTED and time.time() - began + LOOK_EVERY > timeout:
-            raise refused
+        if refused is not None and outcome == RESUME.done and status is not None and vendor.may_be_suspended(status):
+            outcome = REQUESTED  # a word that may mean paused proves no resume
         if outcome != REQUESTED or time.time() - began + LOOK_EVERY > timeout:
+            if refused is not None and outcome == REQUESTED:
+                raise refused
             return ChangeResult(outcome, status, round(time.time() - began, 3))
         yield Pause(LOOK_EVERY)
 

@@ -24,8 +24,10 @@ from airflow_runctl.runs import (
 from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.axiom.vendor import Axiom
+from airflow_runctl.vendors.base import HttpResponse
 from airflow_runctl.vendors.snaplogic.trigger import TriggeredTask
 from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
+from airflow_runctl.vendors.vectorshift.vendor import VectorShift
 from tests.unit.clients import Client
 from tests.unit.connections import Connections
 
@@ -457,6 +459,18 @@ def test_resume_that_was_badly_answered_and_does_not_show_is_an_error(snap: Case
     snap.box.fault("snaplogic", "resume", "status", status=502)
     with pytest.raises(VendorError, match="HTTP 502"):
         resume(snap, timeout=0.2)
+
+
+def test_resume_that_was_badly_answered_is_not_believed_for_a_word_that_may_mean_paused() -> None:
+    """VectorShift's word for a paused run is not documented: a live run under an unknown word may still be paused."""
+    paused = HttpResponse(200, {}, b'{"task_id": "r-1", "status": "paused"}')
+    run = ExternalRun("vectorshift", "c", "r-1", None, datetime.now(UTC), {"pipeline_id": "p", "run_id": "r-1"})
+    flow = pause_resume.change(VectorShift(headers={}), run, pause_resume.RESUME, timeout=0)
+    next(flow)
+    flow.send(paused)
+    flow.send(HttpResponse(502, {}, b"bad gateway"))
+    with pytest.raises(VendorError, match="HTTP 502"):
+        flow.send(paused)
 
 
 def test_run_that_is_not_suspended_is_not_resumed(snap: Case) -> None:
