@@ -100,5 +100,9 @@ class LimitReached(RunctlError):
     """``max_runtime`` passed; the run was told to stop."""
 
 
+class StartsMixUp(UserWarning):
+    """Mapped starts of one pipeline in several Dag runs at once could be taken for each other."""
+
+
 class RetriesStartAnew(UserWarning):
     """A task has retries on an Airflow that lets none of them know of an earlier run (below 3.3)."""

@@ -64,6 +64,11 @@ SNAPLOGIC: dict[str, Json] = {
         "Dashboard URL",
         "Page that the button on a task opens; may hold {org} and {ruuid}. Empty: the dashboard of the host above.",
     ),
+    "settling_time": _text(
+        "Settling time",
+        "Seconds for which a new run has to stay the only one in the list before it is taken for that of a call that "
+        "named none: more than the list lags. Empty: 4.",
+    ),
 }
 
 BCTRL: dict[str, Json] = {
@@ -103,6 +108,7 @@ CONNECTION_TYPES: list[Json] = [
                 "org": "Acme",
                 "task_hosts": "https://snaplex.example.com:8081",
                 "dashboard_url": "https://elastic.snaplogic.com/sl/dashboard.html",
+                "settling_time": "4",
                 **COMMON_PLACEHOLDERS,
             },
         },

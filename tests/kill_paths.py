@@ -42,14 +42,15 @@ START, UNCLEAR_START = "operators/test_start.py", "operators/test_unclear_start.
 LIMITS, END, KILL = "operators/test_limits.py", "operators/test_end.py", "operators/test_kill.py"
 DEFERRAL, TAKEOVER = "operators/test_deferral.py", "operators/test_takeover.py"
 TRIGGER, NOTIFIER = "triggers/test_run.py", "test_notifications.py"
+WHOSE_RUN, LISTED = "operators/test_whose_run.py", "vendors/snaplogic/test_whose_run.py"
 
 PATHS = [
     # rows 1 to 3
     KillPath(
         "limits on the worker",
         "operators/base.py",
-        'by="worker",\n            poll_interval=self.poll_interval,\n            limits=self._limits(context, run),',
-        'by="worker",\n            poll_interval=self.poll_interval,\n            limits={},',
+        "limits=self._limits(context, run),\n                stop_timeout=",
+        "limits={},\n                stop_timeout=",
         (LIMITS, "max_runtime or execution_timeout_counts"),
     ),
     KillPath(
@@ -76,7 +77,7 @@ PATHS = [
     KillPath(
         "nothing is started once execution_timeout has passed",
         "control/start.py",
-        "not_after is not None and began >= not_after",
+        "not_after is not None and datetime.now(UTC) >= not_after",
         "False",
         (LIMITS, "nothing_is_started_once"),
     ),
@@ -192,8 +193,8 @@ PATHS = [
     KillPath(
         "a retry reattaches",
         "operators/base.py",
-        "take_over(attempt, not_after) or start(",
-        "start(",
+        "if take_over(attempt, plan.alike, not_after) is None:",
+        "if True:",
         (TAKEOVER, "further_try_follows"),
     ),
     KillPath(
@@ -213,7 +214,7 @@ PATHS = [
     KillPath(
         "the search for a lost start",
         "control/takeover.py",
-        "run = _search_for(attempt, left) if left.phase == STARTING else",
+        "run = _search_for(attempt, left, alike) if left.phase == STARTING else",
         "run = None if left.phase == STARTING else",
         (UNCLEAR_START, "unclear_start"),
     ),
@@ -230,6 +231,76 @@ PATHS = [
         "run.created_at is None or -EARLIER <= run.created_at - began <= LATER",
         "True",
         (UNCLEAR_START, "long_after"),
+    ),
+    KillPath(
+        "a run of the list has to settle",
+        "vendors/snaplogic/lineup.py",
+        "return bool(self.candidates) and self.clock.heard_at - self.since >= self.settling_time",
+        "return bool(self.candidates)",
+        (LISTED, "alone_for_less or once_it_has_settled"),
+    ),
+    KillPath(
+        "the vendor's clock says whether a run can be a start's",
+        "vendors/snaplogic/lineup.py",
+        "made is None or self.clock.may_be_within(made, self.begin, self.end)",
+        "True",
+        (LISTED, "made_before or comes_up_after"),
+    ),
+    KillPath(
+        "a run that another task owns is not taken for a start's",
+        "vendors/snaplogic/trigger.py",
+        "lineup.leave(possible - owned)",
+        "lineup.leave(possible)",
+        (LISTED, "another_task_owns or asked_about_too"),
+    ),
+    KillPath(
+        "the start's own answer outranks the list while the run is watched",
+        "control/attempt.py",
+        "if self._named_otherwise() is not None:\n            raise AnotherRun",
+        "if False:\n            raise AnotherRun",
+        (WHOSE_RUN, "puts_right"),
+    ),
+    KillPath(
+        "the start's own answer outranks the list on a kill",
+        "control/attempt.py",
+        "self._kill_now(self._named_otherwise() or self.run)",
+        "self._kill_now(self.run)",
+        (WHOSE_RUN, "kill_reaches"),
+    ),
+    KillPath(
+        "the start's own answer outranks the list before a deferral",
+        "operators/base.py",
+        "attempt.put_right()\n        run = attempt.own()",
+        "run = attempt.own()",
+        (WHOSE_RUN, "lets_go_of_its_call"),
+    ),
+    KillPath(
+        "siblings take turns",
+        "control/siblings.py",
+        "if not in_the_way and mine.is_held:",
+        "if True:",
+        ("control/test_siblings.py", "twenty or order_of_coming"),
+    ),
+    KillPath(
+        "a deadline reaches a start that waits for its turn",
+        "control/start.py",
+        "attempt.refuse_if_stopped()",
+        "pass",
+        (WHOSE_RUN, "waits_for_its_turn"),
+    ),
+    KillPath(
+        "a sibling's run is not taken for that of a lost start",
+        "control/identity.py",
+        "left = [run for run in found if run.run_id not in owned]",
+        "left = list(found)",
+        (WHOSE_RUN, "no_siblings_run"),
+    ),
+    KillPath(
+        "nothing is started beside a candidate of an ambiguous start",
+        "control/takeover.py",
+        "_refuse_beside_candidates(attempt, left)\n        return None",
+        "return None",
+        (WHOSE_RUN, "beside_a_candidate"),
     ),
     KillPath(
         "only the same run is gone on with",

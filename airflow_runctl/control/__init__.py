@@ -38,6 +38,7 @@ In the order in which one reads them:
 ``after_error.py``        whether a run is stopped when its task fails, or left to a further try
 ``ownership.py``          whether an attempt still follows its run, asked before a stop for a user's sake
 ``inventory.py``          what the tasks of a Dag run have recorded
+``siblings.py``           whose turn it is to start, where runs could be taken for each other's
 ``stop_many.py``          many runs at once, a report on each
 ``stop_dag_run.py``       all that a Dag run left alive, starts in flight included
 ``stop_by_search.py``     all live runs that match a search
@@ -55,6 +56,7 @@ What does a retry, or a clear, do with what was left?        ``takeover.py``
 When is a stop confirmed, and how often is it asked for?    ``stop.py``
 Which limit applies, and from when does it count?           ``operators/base.py``; how it is kept: ``watch.py``
 How long are bad answers put up with?                       ``watch.py``
+Which run did a start make that did not say?                ``vendors/snaplogic/lineup.py``; lost: ``identity.py``
 What can a deadline see of a task?                          ``inventory.py``, ``stop_dag_run.py``
 Who may stop this run?                                      ``seal.py`` (handles), ``ownership.py`` (kills)
 ==========================================================  ===============================================

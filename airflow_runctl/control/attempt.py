@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from airflow_runctl.compat import (
@@ -21,6 +22,7 @@ from airflow_runctl.compat import (
 from airflow_runctl.control.ledger import Ledger
 from airflow_runctl.control.ownership import is_handed_on
 from airflow_runctl.control.seal import Handle
+from airflow_runctl.control.siblings import Siblings
 from airflow_runctl.control.slow_runs import Callback, SlowRun, call
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, stop
 from airflow_runctl.control.watch import Slow
@@ -28,7 +30,7 @@ from airflow_runctl.exceptions import RunctlError, RunStopped
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import HANDLE_KEY, SECRET_IDS, ExternalRun, Owner, RunState, RunStatus, StopReason, StopResult
 from airflow_runctl.transport.retry import Patience
-from airflow_runctl.vendors.base import Flow, Started
+from airflow_runctl.vendors.base import Authority, Flow, Started
 
 T = TypeVar("T")
 
@@ -60,6 +62,10 @@ class Terms:
     warn_callback: Callback | None = None
 
 
+class AnotherRun(Exception):
+    """The start's own answer has come, and names another run than the one that was taken for its own."""
+
+
 class Attempt:
     """One task attempt on the worker, and the run that it is responsible for.
 
@@ -67,13 +73,17 @@ class Attempt:
     :param ledger: the records of the attempt.
     :param terms: what the task wants for its run.
     :param log: the task's log.
+    :param siblings: ids of the Dag's tasks that start runs at the same vendor.
     """
 
-    def __init__(self, access: Access, ledger: Ledger, terms: Terms, log: Any) -> None:
+    def __init__(
+        self, access: Access, ledger: Ledger, terms: Terms, log: Any, siblings: frozenset[str] = frozenset()
+    ) -> None:
         self.access = access
         self.ledger = ledger
         self.terms = terms
         self.log = log
+        self.siblings = Siblings(ledger.where, siblings, self.sleep)
         self.run: ExternalRun | None = None
         """The run that has to be ended; ``None`` once it is over, or is another's to end."""
         self.handle: Handle = {}
@@ -85,6 +95,7 @@ class Attempt:
         self._last_stop: StopNote | None = None
         self.started: Started | None = None
         """What the vendor answered to the start, if this attempt has sent it."""
+        self._authority: Authority | None = None
 
     # -- start -------------------------------------------------------------------------------------------
 
@@ -93,9 +104,33 @@ class Attempt:
         if self.told_to_end:
             raise RunStopped("The task was killed before its run was started; nothing was started.")
 
-    def adopt(self, run: ExternalRun) -> None:
-        """Make ``run`` this attempt's own: from here on a kill reaches it. Record it, or stop it."""
-        self.run = run
+    def refuse_if_stopped(self) -> None:
+        """Start nothing if a stop was asked for while the start waited for its turn."""
+        note = self.ledger.stop_before_start()
+        if note is not None and note.reason.is_final:
+            self.ledger.nothing_started()
+            raise AirflowFailException(f"A stop was asked for before the start ({note.reason.value}): none was made.")
+
+    def run_of(self, started: Started, began: datetime, fingerprint: str | None) -> ExternalRun:
+        """Return the run that a start, or a search for it, gave."""
+        access = self.access
+        return ExternalRun(
+            vendor=access.vendor.name,
+            conn_id=access.conn_id,
+            run_id=started.run_id,
+            url=access.vendor.run_url(access.endpoint.base_url, started),
+            started_at=began,
+            ids=started.ids,
+            owner=self.terms.owner,
+            fingerprint=fingerprint,
+        )
+
+    def adopt(self, run: ExternalRun, authority: Authority | None = None) -> None:
+        """Make ``run`` this attempt's own: from here on a kill reaches it. Record it, or stop it.
+
+        :param authority: what may still say that another run is its own.
+        """
+        self.run, self._authority = run, authority
         if self.killed:
             self._kill_now(run)
         try:
@@ -121,7 +156,8 @@ class Attempt:
 
     def release(self) -> dict[str, Any]:
         """Leave the run to its owner, the Dag run or nobody; return what the task returns."""
-        run = self._own()
+        self.put_right()
+        run = self.own()
         self.ledger.released(self.handle)
         self.run = None
         word = self.started.vendor_state if self.started else ""
@@ -135,7 +171,7 @@ class Attempt:
             when_airflow_was_told(self._stop_unless_handed_on)
 
     def _stop_unless_handed_on(self) -> None:
-        name = f"{self.access.vendor.label} run {self._own().run_id}"
+        name = f"{self.access.vendor.label} run {self.own().run_id}"
         try:
             if asyncio.run(is_handed_on(BlockingChannel(writable=True), self.ledger.where)):
                 return
@@ -145,6 +181,37 @@ class Attempt:
         self.log.warning("A user acted on the task in the moment when it handed %s on", name)
         self.stop_after(RunStopped("The task was not to go on."), StopReason.USER)
 
+    # -- whose run it is -----------------------------------------------------------------------------------
+
+    def put_right(self) -> None:
+        """Go by the start's own answer, if it has come: it outranks what the vendor's list showed.
+
+        The run that was taken for this attempt's is somebody else's then, and is let go unharmed.
+        """
+        named, stranger = self._named_otherwise(), self.run
+        if named is None or stranger is None:
+            return
+        self.log.warning(
+            "The start's own answer names run %s: %s, which the list had shown, is somebody else's, and is let go",
+            named.run_id,
+            stranger.run_id,
+        )
+        self.adopt(named)
+
+    def is_its_own(self) -> bool:
+        """Return False if the start's answer names another run than the one that is over; it may be about to come."""
+        until = time.monotonic() + self.access.vendor.settling_time
+        while self._authority is not None and self._authority.is_open and time.monotonic() < until:
+            self.sleep(min(NAP, self.access.vendor.settling_time))
+        return self._named_otherwise() is None
+
+    def _named_otherwise(self) -> ExternalRun | None:
+        """Return the run that the start's own answer names, if it is not the one that was taken for it."""
+        named = self._authority.named() if self._authority is not None else None
+        if named is None or self.run is None or named.run_id == self.run.run_id:
+            return None
+        return self.run_of(named, self.run.started_at, self.run.fingerprint)
+
     # -- end ---------------------------------------------------------------------------------------------
 
     def close(self, status: RunStatus | None, note: StopNote | None = None) -> None:
@@ -153,7 +220,7 @@ class Attempt:
         A record that cannot be written changes nothing of how the task ends: whoever finds the handle later
         looks before it acts.
         """
-        run = self._own()
+        run = self.own()
         self.run = None
         try:
             self.ledger.over(run, status, note or self.ledger.noted_stop(run))
@@ -176,16 +243,20 @@ class Attempt:
 
         :raises RunctlError: if it could not be stopped.
         """
-        run = self._own()
+        self.put_right()
+        run = self.own()
         flow = stop(self.access.vendor, run, StopNote(reason, "worker", text), timeout=self.terms.stop_timeout)
-        result = self.drive(flow, STOP_PATIENCE)
+        try:
+            result = self.drive(flow, STOP_PATIENCE)
+        except AnotherRun:
+            return self.stop(reason, text)
         self.log.info("Run %s: %s in %.1f s (%s)", run.run_id, result.outcome.value, result.seconds, reason.value)
         return result
 
     def final_stop(self) -> StopNote | None:
         """Return the recorded stop of the run if no retry may start it again: somebody wanted it to end."""
         try:
-            note = self.ledger.noted_stop(self._own())
+            note = self.ledger.noted_stop(self.own())
         except Exception:
             self.log.warning("Could not read whether the run was told to stop", exc_info=True)
             return None
@@ -193,7 +264,7 @@ class Attempt:
 
     def stop_after(self, error: BaseException, reason: StopReason, text: str | None = None) -> None:
         """Stop the run because of ``error``, which stays the one that is shown."""
-        run = self._own()
+        run = self.own()
         name = f"{self.access.vendor.label} run {run.run_id}"
         where = f" {run.url}" if run.url else ""
         try:
@@ -233,7 +304,7 @@ class Attempt:
             return
         self.killed = True
         if self.run is not None:
-            self._kill_now(self.run)
+            self._kill_now(self._named_otherwise() or self.run)
 
     def _kill_now(self, run: ExternalRun) -> None:
         note = StopNote(StopReason.KILLED, "worker")
@@ -251,17 +322,25 @@ class Attempt:
 
     def drive(self, flow: Flow[T], patience: Patience | None = None) -> T:
         """Run a flow; a kill shortens its waits, and what it tells is logged and recorded."""
-        return self.access.drive(flow, patience, sleep=self.sleep, listener=self._heard)
+        return self.access.drive(flow, patience, sleep=self.sleep, listener=self._heard, owned=self.siblings.owned)
 
     def sleep(self, seconds: float) -> None:
-        """Sleep in naps, less when the task was killed: what is left of its time is short."""
+        """Sleep in naps, less when the task was killed: what is left of its time is short.
+
+        :raises AnotherRun: if the start's own answer comes meanwhile, and names another run.
+        """
         until = time.monotonic() + (min(seconds, KILLED_LOOK) if self.killed else seconds)
         while (left := until - time.monotonic()) > 0:
             was_killed = self.killed
             time.sleep(min(NAP, left))
+            self._heed_the_answer()
             if self.killed and not was_killed:
                 self._after_kill()
                 return
+
+    def _heed_the_answer(self) -> None:
+        if self._named_otherwise() is not None:
+            raise AnotherRun
 
     def _after_kill(self) -> None:
         """Record and log the kill, once out of the signal handler."""
@@ -280,6 +359,8 @@ class Attempt:
         elif isinstance(what, Slow):
             self._report(what)
         elif isinstance(what, StopNote):
+            if what.outcome is None:
+                self._heed_the_answer()
             self._last_stop = what
             # Without a stored handle what was written ahead must stay: it is all that leads to the run.
             if self.run is not None and self.handle and not self.killed:
@@ -300,7 +381,8 @@ class Attempt:
         except Exception:
             self.log.warning("Could not record the stop", exc_info=True)
 
-    def _own(self) -> ExternalRun:
+    def own(self) -> ExternalRun:
+        """Return the run that has to be ended."""
         assert self.run is not None, "the attempt has a run to end"
         return self.run
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from airflow_runctl.compat import Channel
-from airflow_runctl.control.records import AUDIT_KEY, STARTING
+from airflow_runctl.control.records import AMBIGUOUS, AUDIT_KEY, STARTING
 from airflow_runctl.control.seal import Handle
+from airflow_runctl.control.stop_many import Connections
 from airflow_runctl.runs import HANDLE_KEY, TaskKey
 
 MAYBE_STARTING: Final = frozenset({"running", "restarting"})
 """States of a task that may be about to store a handle."""
+
+NEVER_RAN: Final = frozenset({None, "scheduled", "queued", "skipped", "upstream_failed", "removed"})
+"""States of a task that has recorded nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,7 @@ class Found:
     :param may_start: True if it may still come to have one: it runs, and nothing says that it is done.
     :param is_starting: True if it said that it is starting a run.
     :param lost_start: what it wrote ahead of a start, if it is over and never said what came of it.
+    :param candidates: ids of the runs of which one may be its own; nothing tells which.
     :param unread: why it could not be looked at; it may have a run.
     """
 
@@ -33,6 +39,7 @@ class Found:
     may_start: bool = False
     is_starting: bool = False
     lost_start: Handle | None = None
+    candidates: tuple[str, ...] = ()
     unread: str | None = None
 
 
@@ -53,6 +60,49 @@ async def look_for_handles(channel: Channel, dag_id: str, run_id: str, task_ids:
     return found
 
 
+async def starting_tasks(channel: Channel, where: TaskKey, tasks: frozenset[str]) -> list[TaskKey]:
+    """Return the other task instances of a Dag run that may be starting a run now.
+
+    :param where: the task instance that asks.
+    :param tasks: ids of the tasks to look at.
+    """
+    states = await channel.task_states(where.dag_id, where.run_id)
+    return [
+        place
+        for name, state in states.items()
+        for place in (_meanings(TaskKey(where.dag_id, where.run_id, name)) if state in MAYBE_STARTING else ())
+        if place.task_id in tasks and place != where
+    ]
+
+
+async def owned_by_others(
+    channel: Channel, connections: Connections, where: TaskKey, tasks: frozenset[str] | None = None
+) -> frozenset[str]:
+    """Return the ids of the runs that other tasks of a Dag run own, living or over, by records that open.
+
+    A record that cannot be read, or does not open, claims nothing: on its word alone no run is ruled out.
+
+    :param where: the task instance that asks.
+    :param tasks: ids of the tasks to look at; ``None`` for all.
+    """
+    owned = set()
+    for name, state in (await channel.task_states(where.dag_id, where.run_id)).items():
+        for place in _meanings(TaskKey(where.dag_id, where.run_id, name)) if state not in NEVER_RAN else ():
+            if place != where and (tasks is None or place.task_id in tasks):
+                owned |= await _owned_at(channel, connections, place)
+    return frozenset(owned)
+
+
+async def _owned_at(channel: Channel, connections: Connections, place: TaskKey) -> set[str]:
+    owned = set()
+    for key in (HANDLE_KEY, AUDIT_KEY):
+        with suppress(Exception):
+            record = await channel.get(key, place)
+            if isinstance(record, Mapping) and "token" in record:
+                owned.add((await connections.open(record, place)).run.run_id)
+    return owned
+
+
 def _meanings(name: TaskKey) -> Iterator[TaskKey]:
     """Yield what a name among the task states can mean: ``t_0`` is a task, or an instance of a mapped ``t``."""
     yield name
@@ -68,5 +118,7 @@ async def _look_at(channel: Channel, where: TaskKey, *, running: bool) -> Found:
     state = audit.get("state") if isinstance(audit, Mapping) else None
     if running:
         return Found(where, None, may_start=state in (None, STARTING), is_starting=state == STARTING)
+    if state == AMBIGUOUS:
+        return Found(where, None, candidates=tuple(audit.get("candidates") or ()))
     start = audit.get("start") if state == STARTING else None
     return Found(where, None, lost_start=start if isinstance(start, Mapping) else None)

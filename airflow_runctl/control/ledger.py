@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_runctl.compat import TaskStore, delete_xcom, get_xcom, set_xcom, task_key, task_store
 from airflow_runctl.control.records import (
+    AMBIGUOUS,
     AUDIT_KEY,
     KILLED,
     LEFT_BY,
@@ -41,13 +42,14 @@ log = logging.getLogger(__name__)
 class Leftover:
     """What an earlier attempt left in the task state store.
 
-    :param phase: ``starting``, ``live``, ``killed``, ``released`` or ``over``.
+    :param phase: ``starting``, ``ambiguous``, ``live``, ``killed``, ``released`` or ``over``.
     :param handle: the handle, unless the id was not known.
     :param search: the search keys of a start.
     :param fingerprint: digest of what was started.
     :param try_number: the attempt that wrote it.
     :param at: when it was written, Unix time.
     :param was_cleared: a user has cleared the task since then; it is no mere retry.
+    :param candidates: ids of the runs of which one may be the start's.
     """
 
     phase: str
@@ -57,6 +59,7 @@ class Leftover:
     try_number: int
     at: float
     was_cleared: bool
+    candidates: tuple[str, ...] = ()
 
 
 class Ledger:
@@ -77,6 +80,7 @@ class Ledger:
         self.fingerprint = fingerprint
         self._search: Search = {}
         self._phase = ""
+        self._waits = False
         self._handle: Handle | None = None
 
     @property
@@ -99,7 +103,18 @@ class Ledger:
             # The clear of a task that was not running allows as many tries again; that of a running one leaves
             # the number of tries alone, and a try beyond it can come only from there.
             was_cleared=self._max_tries > int(record.get("max_tries") or 0) or self._try_number > self._max_tries + 1,
+            candidates=tuple(record.get("candidates") or ()),
         )
+
+    def waiting_to_start(self) -> None:
+        """Say that a start is to come, to whoever stops what the Dag run left alive."""
+        self._waits = True
+        self._push(AUDIT_KEY, {**self._names(), "state": STARTING})
+
+    def stop_before_start(self) -> StopNote | None:
+        """Return the stop of a start that is still to come, if one was asked for."""
+        audit = get_xcom(AUDIT_KEY, self.where) if self._waits else None
+        return StopNote.read(audit.get("stop")) if isinstance(audit, Mapping) else None
 
     def starting(self, search: Search, owner: Owner) -> None:
         """Write ahead: from now on a run may come to be.
@@ -113,6 +128,11 @@ class Ledger:
         self._search = search
         self._put_store(STARTING, None)
         self._show_start(search, owner, datetime.now(UTC))
+
+    def ambiguous(self, candidates: Sequence[str]) -> None:
+        """Record that one of these runs may be the start's, and nothing tells which."""
+        self._put_store(AMBIGUOUS, None, candidates)
+        self._push(AUDIT_KEY, {**self._names(), "state": AMBIGUOUS, "candidates": [*candidates]})
 
     def still_starting(self, left: Leftover, owner: Owner) -> None:
         """Put back what an earlier attempt wrote ahead, while its run is looked for: nobody else sees it now."""
@@ -155,9 +175,10 @@ class Ledger:
 
     def over(self, run: ExternalRun, status: RunStatus | None, note: StopNote | None) -> None:
         """Record that the run is over: its handle goes, the audit record stays."""
-        self._push(AUDIT_KEY, audit_of(run, status, note))
+        handle = handle_of(run, self._access)
+        self._push(AUDIT_KEY, audit_of(run, status, note, handle))
         delete_xcom(HANDLE_KEY, self.where)
-        self._put_store(OVER, handle_of(run, self._access))
+        self._put_store(OVER, handle)
 
     def note(self, run: ExternalRun, status: RunStatus | None, note: StopNote) -> None:
         """Record the intent or the outcome of a stop."""
@@ -181,7 +202,7 @@ class Ledger:
     def _push(self, key: str, value: Any) -> None:
         set_xcom(key, value, self.where)
 
-    def _put_store(self, phase: str, handle: Handle | None) -> None:
+    def _put_store(self, phase: str, handle: Handle | None, candidates: Sequence[str] = ()) -> None:
         self._phase, self._handle = phase, handle
         if self._store is None:
             return
@@ -196,6 +217,7 @@ class Ledger:
                 "try_number": self._try_number,
                 "max_tries": self._max_tries,
                 "at": time.time(),
+                **({"candidates": [*candidates]} if candidates else {}),
             },
         )
 

@@ -5,6 +5,7 @@ where                       key                 what
 ==========================  ==================  ====================================================
 XCom of the task instance   external_run        the handle, while the run may be alive
 XCom of the task instance   external_run_audit  what became of the run, and of every stop of it
+XCom of the task instance   external_run_turn   while the run of its start is being identified: whose turn it is
 XCom of the task instance   _link_...           the page of the run, for the button on the task
 task state store (3.3+)     airflow_runctl      the write-ahead record; outlives retries and clears
 ==========================  ==================  ====================================================
@@ -29,12 +30,17 @@ from airflow_runctl.vendors.base import Search
 
 AUDIT_KEY: Final = "external_run_audit"
 STORE_KEY: Final = "airflow_runctl"
+TURN_KEY: Final = "external_run_turn"
 
 LEFT_BY: Final = "left_by"
 """In a stored handle: the attempt that left the run; nobody follows it yet."""
 
 STARTING: Final = "starting"
 """``state`` of an audit record before the run's id is known."""
+
+AMBIGUOUS: Final = "ambiguous"
+"""``state`` of an audit record, and phase of a record, of a start that made one of several ``candidates``. Nothing
+tells which, so none is ever stopped for it."""
 
 RELEASED: Final = "released"
 """Phase of a record whose task ended well and left the run to the Dag run, or to nobody."""
@@ -57,9 +63,15 @@ def noted_stop(audit: Any, run: ExternalRun) -> StopNote | None:
     return StopNote.read(audit.get("stop")) if same or audit.get("state") == STARTING else None
 
 
-def audit_of(run: ExternalRun, status: RunStatus | None, note: StopNote | None) -> dict[str, Any]:
-    """Return the audit record of a run: plain JSON, without secrets."""
+def audit_of(
+    run: ExternalRun, status: RunStatus | None, note: StopNote | None, handle: Handle | None = None
+) -> dict[str, Any]:
+    """Return the audit record of a run: plain JSON, without secrets.
+
+    :param handle: its handle, whose token says for certain that the run is this task's.
+    """
     return {
+        **({"token": handle["token"]} if handle and "token" in handle else {}),
         "vendor": run.vendor,
         "conn_id": run.conn_id,
         "run_id": run.run_id,
@@ -93,5 +105,5 @@ async def note_intent(channel: Channel, where: TaskKey, note: StopNote, handle: 
         # What was written ahead stays: it is all that leads to the run.
         shown = await channel.get(AUDIT_KEY, where)
     else:
-        shown = {name: handle.get(name) for name in ("vendor", "conn_id", "run_id", "url", "started_at")}
+        shown = {name: handle.get(name) for name in ("vendor", "conn_id", "run_id", "url", "started_at", "token")}
     await channel.set(AUDIT_KEY, {**shown, "stop": note.out()}, where)

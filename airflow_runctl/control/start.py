@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
@@ -25,7 +26,7 @@ from airflow_runctl.exceptions import (
     VendorError,
 )
 from airflow_runctl.runs import ExternalRun
-from airflow_runctl.vendors.base import Started, StartPlan
+from airflow_runctl.vendors.base import StartPlan
 
 SURE: Final = (StartRefused, LoginRefused, NotFound, RateLimited)
 """Answers to a start that surely mean that no run was made."""
@@ -47,11 +48,23 @@ def start(attempt: Attempt, plan: StartPlan, not_after: datetime | None) -> Exte
     :raises StartUncertain: if a run may have been made, and a further try can look for it.
     :raises AirflowFailException: if a run may have been made, and no further try could tell.
     """
+
+    def still_wanted() -> None:
+        attempt.refuse_if_killed()
+        if not_after is not None and datetime.now(UTC) >= not_after:
+            raise AirflowTaskTimeout("execution_timeout passed before the run was started; nothing was started")
+
+    with attempt.siblings.turn(plan.alike, still_wanted, attempt.ledger.waiting_to_start):
+        attempt.refuse_if_stopped()
+        run = _start(attempt, plan, still_wanted)
+    attempt.obey_what_came_meanwhile(run)
+    return run
+
+
+def _start(attempt: Attempt, plan: StartPlan, still_wanted: Callable[[], None]) -> ExternalRun:
     search = attempt.drive(plan.prepare())
+    still_wanted()
     began = datetime.now(UTC)
-    if not_after is not None and began >= not_after:
-        raise AirflowTaskTimeout("execution_timeout passed before the run was started; nothing was started")
-    attempt.refuse_if_killed()
     attempt.ledger.starting(search, attempt.terms.owner)
     try:
         attempt.refuse_if_killed()
@@ -67,25 +80,9 @@ def start(attempt: Attempt, plan: StartPlan, not_after: datetime | None) -> Exte
     except (StartUncertain, VendorError, BadAnswer) as error:
         _fail_uncertain(attempt, error)
     attempt.started = started
-    run = run_of(attempt, started, began, attempt.ledger.fingerprint)
-    attempt.adopt(run)
-    attempt.obey_what_came_meanwhile(run)
+    run = attempt.run_of(started, began, attempt.ledger.fingerprint)
+    attempt.adopt(run, started.authority)
     return run
-
-
-def run_of(attempt: Attempt, started: Started, began: datetime, fingerprint: str) -> ExternalRun:
-    """Return the run that a start, or a search for it, gave."""
-    access = attempt.access
-    return ExternalRun(
-        vendor=access.vendor.name,
-        conn_id=access.conn_id,
-        run_id=started.run_id,
-        url=access.vendor.run_url(access.endpoint.base_url, started),
-        started_at=began,
-        ids=started.ids,
-        owner=attempt.terms.owner,
-        fingerprint=fingerprint,
-    )
 
 
 def _fail_uncertain(attempt: Attempt, error: RunctlError) -> NoReturn:
@@ -94,6 +91,9 @@ def _fail_uncertain(attempt: Attempt, error: RunctlError) -> NoReturn:
     if not isinstance(error, StartUncertain):
         label = attempt.access.vendor.label
         text = f"{label} was told to start a run. {text} It may be alive; it is not started again."
-    if getattr(error, "candidates", ()) or not attempt.ledger.survives_retries:
+    candidates = getattr(error, "candidates", ())
+    if candidates:
+        attempt.ledger.ambiguous(candidates)
+    if candidates or not attempt.ledger.survives_retries:
         raise AirflowFailException(text) from error
     raise StartUncertain(text) from error

@@ -10,15 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from airflow_runctl.compat import Channel
-from airflow_runctl.control.identity import the_one
-from airflow_runctl.control.inventory import Found, look_for_handles
+from airflow_runctl.control.identity import search_lost
+from airflow_runctl.control.inventory import Found, look_for_handles, owned_by_others
 from airflow_runctl.control.records import LISTED_AFTER, note_intent, search_in
 from airflow_runctl.control.seal import Handle, describe
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote
 from airflow_runctl.control.stop_many import Connections, Report, Target, broken, quietly, stop_target
 from airflow_runctl.exceptions import RunctlError
-from airflow_runctl.hooks.base import Access
-from airflow_runctl.runs import ExternalRun, Ownership, TaskKey
+from airflow_runctl.runs import Ownership, TaskKey
 from airflow_runctl.vendors.base import Started
 
 log = logging.getLogger(__name__)
@@ -73,8 +72,12 @@ class DagRunStop:
             await self._announce(waiting, warned)
             await asyncio.sleep(LOOK_AGAIN)
         reports = [report for report in await asyncio.gather(*stopping.values()) if report is not None]
-        unread = [found for found in looked if found.unread and found.where not in stopping]
-        return [*reports, *(Report("its run", found.where, error=found.unread) for found in unread)]
+        left = [found for found in looked if found.where not in stopping]
+        unread = [Report("its run", found.where, error=found.unread) for found in left if found.unread]
+        ambiguous = [
+            Report("its run", found.where, error=_one_of(found.candidates)) for found in left if found.candidates
+        ]
+        return [*reports, *unread, *ambiguous]
 
     async def _look(self, stopping: bool) -> list[Found]:
         """Look at the Dag run's tasks; once stops are under way a look that fails must not end them."""
@@ -123,9 +126,9 @@ class DagRunStop:
         target = await self._opened(connections, where, start)
         if not isinstance(target, Target):
             return target
-        access, name = target.access, f"the run that {where} was starting when it was lost"
+        name = f"the run that {where} was starting when it was lost"
         try:
-            found = the_one(await self._search(access, target.run), target.run.started_at)
+            found = await self._search(connections, target)
         except RunctlError as error:
             return Report(name, where, error=f"it is not found, and may be alive. {error}")
         if found is None:
@@ -137,14 +140,17 @@ class DagRunStop:
         run = replace(target.run, run_id=found.run_id, ids=found.ids)
         return await stop_target(self.channel, replace(target, run=run), self.note, self.timeout)
 
-    async def _search(self, access: Access, start: ExternalRun) -> list[Started]:
+    async def _search(self, connections: Connections, target: Target) -> Started | None:
         """Look for the run of a start; again for a while, since it need not be listed at once."""
+        start, access = target.run, target.access
+        where = start.owner.key if start.owner else TaskKey(self.dag_id, self.run_id, "")
+
+        async def owned(run_ids: frozenset[str]) -> frozenset[str]:
+            return run_ids & await owned_by_others(self.channel, connections, where)
+
         until = min(start.started_at.timestamp() + LISTED_AFTER, time.time() + self.patience)
-        while True:
-            found = await access.adrive(access.vendor.find(search_in(start)), STOP_PATIENCE)
-            if found or time.time() >= until:
-                return found
-            await asyncio.sleep(LOOK_AGAIN)
+        flow = search_lost(access.vendor, search_in(start), start.started_at, until=until)
+        return await access.adrive(flow, STOP_PATIENCE, owned=owned)
 
     async def _opened(self, connections: Connections, where: TaskKey, handle: Handle) -> Target | Report | None:
         """Open a handle; a report says that it cannot be, ``None`` that its run belongs to nobody."""
@@ -159,6 +165,10 @@ class DagRunStop:
             log.info("%s was started with leave_running=True; it is left alone", name)
             return None
         return target
+
+
+def _one_of(candidates: Iterable[str]) -> str:
+    return f"it is one of {', '.join(candidates)}, and nothing tells which. They may be alive; none was stopped."
 
 
 async def _walled(where: TaskKey, doing: Callable[[], Doing]) -> Report | None:

@@ -140,7 +140,7 @@ async def _record_outcome(channel: Channel, where: TaskKey, target: Target, resu
     stored = await channel.get(HANDLE_KEY, where)
     if isinstance(stored, Mapping) and stored.get("token") != target.handle.get("token"):
         return
-    await channel.set(AUDIT_KEY, audit_of(target.run, result.status, note), where)
+    await channel.set(AUDIT_KEY, audit_of(target.run, result.status, note, target.handle), where)
     if result.is_over and stored is not None:
         await channel.delete(HANDLE_KEY, where)
 

@@ -9,15 +9,15 @@ from typing import Final
 
 from airflow_runctl.compat import AirflowFailException
 from airflow_runctl.control.attempt import Attempt
-from airflow_runctl.control.identity import the_one
+from airflow_runctl.control.identity import lists_until, search_lost
 from airflow_runctl.control.ledger import Leftover
-from airflow_runctl.control.records import LISTED_AFTER, LIVE, OVER, RELEASED, STARTING
+from airflow_runctl.control.records import AMBIGUOUS, LIVE, OVER, RELEASED, STARTING
 from airflow_runctl.control.seal import open_handle
-from airflow_runctl.control.start import run_of, start
+from airflow_runctl.control.start import start
 from airflow_runctl.control.stop import PROBLEMS
 from airflow_runctl.exceptions import HandleError, NotFound, RunctlError, StartUncertain, VendorError
 from airflow_runctl.runs import ExternalRun, Ownership, RunState, RunStatus, StopReason
-from airflow_runctl.vendors.base import StartPlan
+from airflow_runctl.vendors.base import Search, StartPlan
 
 CLEAR_SECONDS: Final = 20.0
 """In which the stop of a cleared attempt's run shows, if one was sent."""
@@ -28,11 +28,12 @@ NOT_SEEN: Final = RunStatus(RunState.RUNNING, "not seen")
 """Of a run that cannot be looked at: it is taken for alive."""
 
 
-def take_over(attempt: Attempt, not_after: datetime | None = None) -> ExternalRun | None:
+def take_over(attempt: Attempt, alike: Search | None = None, not_after: datetime | None = None) -> ExternalRun | None:
     """Return the run of an earlier attempt that this one goes on with, or ``None`` to start anew.
 
     In the second case whatever was left is over: a run is never started beside a live one.
 
+    :param alike: see :class:`~airflow_runctl.vendors.base.StartPlan`.
     :param not_after: start nothing from then on.
     :raises AirflowFailException: if what was left cannot be told apart, or not be opened.
     :raises RunctlError: if it was not seen to end in time.
@@ -42,7 +43,10 @@ def take_over(attempt: Attempt, not_after: datetime | None = None) -> ExternalRu
         return None
     if left.phase == OVER:
         return _restart_own(attempt, left, not_after)
-    run = _search_for(attempt, left) if left.phase == STARTING else _opened(attempt, left)
+    if left.phase == AMBIGUOUS:
+        _refuse_beside_candidates(attempt, left)
+        return None
+    run = _search_for(attempt, left, alike) if left.phase == STARTING else _opened(attempt, left)
     if run is None or _is_left_to_itself(left, run):
         return None
     run = replace(run, owner=attempt.terms.owner)
@@ -79,29 +83,44 @@ def _is_left_to_itself(left: Leftover, run: ExternalRun) -> bool:
     return nobodys and left.phase == RELEASED and left.was_cleared
 
 
-def _search_for(attempt: Attempt, left: Leftover) -> ExternalRun | None:
+def _search_for(attempt: Attempt, left: Leftover, alike: Search | None) -> ExternalRun | None:
     """Look for the run of a start whose answer was never recorded."""
     vendor = attempt.access.vendor
     # A deadline must see that there may be a run, and its stop is obeyed once the run is known.
     attempt.ledger.still_starting(left, attempt.terms.owner)
-    found = attempt.drive(vendor.find(left.search))
-    # What was started a moment ago need not be listed yet.
-    while not found and time.time() < left.at + LISTED_AFTER:
-        attempt.sleep(2.0)
-        found = attempt.drive(vendor.find(left.search))
     began = datetime.fromtimestamp(left.at, UTC)
     try:
-        ours = the_one(found, began)
+        with attempt.siblings.turn(alike, attempt.refuse_if_killed):
+            ours = attempt.drive(search_lost(vendor, left.search, began, until=lists_until(began)))
+            run = attempt.run_of(ours, began, left.fingerprint) if ours else None
     except StartUncertain as error:
+        attempt.ledger.ambiguous(error.candidates)
         raise AirflowFailException(
             "An earlier attempt began to start a run and was lost before it could record it. Since then runs came up. "
             f"{error} They may be alive; none was stopped, and none started. End what is yours at {vendor.label}, "
             "then clear the task."
         ) from error
-    if ours is None:
+    if run is None:
         attempt.log.info("Attempt %d began a start, of which no run came up", left.try_number)
-        return None
-    return run_of(attempt, ours, began, left.fingerprint)
+    return run
+
+
+def _refuse_beside_candidates(attempt: Attempt, left: Leftover) -> None:
+    """Start nothing beside a run that may be an earlier attempt's.
+
+    :raises AirflowFailException: if one of those that may be it is alive.
+    """
+    alive = []
+    for started in attempt.drive(attempt.access.vendor.find(left.search)):
+        run = attempt.run_of(started, datetime.fromtimestamp(left.at, UTC), left.fingerprint)
+        if run.run_id in left.candidates and not attempt.drive(attempt.access.vendor.status(run)).state.is_terminal:
+            alive.append(run.run_id)
+    if alive:
+        raise AirflowFailException(
+            f"An earlier attempt started one of these runs, which are alive; nothing tells which: {', '.join(alive)}. "
+            f"None was stopped, and none started. End what is yours at {attempt.access.vendor.label}, then clear the "
+            "task."
+        )
 
 
 def _opened(attempt: Attempt, left: Leftover) -> ExternalRun:

@@ -62,19 +62,23 @@ class Settings:
 
         :raises ConnectionSetupError: if ``timeout``, ``verify`` or ``proxies`` make no sense.
         """
-        return Endpoint(self.base_url, self._timeout(), self._verify(), self._proxies())
+        return Endpoint(self.base_url, self.seconds("timeout", 30.0), self._verify(), self._proxies())
 
-    def _timeout(self) -> float:
+    def seconds(self, name: str, default: float) -> float:
+        """Return an extra field of seconds.
+
+        :raises ConnectionSetupError: if it is none, not above 0, or longer than an hour.
+        """
         try:
-            timeout = float(self.text("timeout", "30"))
+            seconds = float(self.text(name, str(default)))
         except ValueError:
-            timeout = 0.0
-        if not 0 < timeout <= LONGEST_TIMEOUT:
+            seconds = 0.0
+        if not 0 < seconds <= LONGEST_TIMEOUT:
             raise ConnectionSetupError(
-                f"Extra 'timeout' of connection {self.conn_id!r} must be a number of seconds above 0, "
+                f"Extra {name!r} of connection {self.conn_id!r} must be a number of seconds above 0, "
                 f"{LONGEST_TIMEOUT:.0f} at most."
             )
-        return timeout
+        return seconds
 
     def _verify(self) -> bool | str:
         word = self.text("verify", "true")

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 from airflow_runctl.exceptions import ConnectionSetupError
 from airflow_runctl.hooks.base import RunHook, Settings
 from airflow_runctl.vendors.base import basic, bearer
+from airflow_runctl.vendors.snaplogic.api import SETTLING_TIME
 from airflow_runctl.vendors.snaplogic.org import quota, switch_task
 from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 
@@ -20,7 +21,8 @@ class SnapLogicHook(RunHook):
 
     The connection: host (``elastic.snaplogic.com`` by default), login and password (e-mail and password, or
     a JWT in the password with ``auth=jwt``), and the extra fields ``org`` (required), ``auth``
-    (``basic`` or ``jwt``), ``task_token``, ``task_hosts``, ``dashboard_url``, ``seal_key``.
+    (``basic`` or ``jwt``), ``task_token``, ``task_hosts``, ``dashboard_url``,
+    ``settling_time``, ``seal_key``.
 
     :param conn_id: id of the connection, ``snaplogic_default`` if left out.
     """
@@ -53,6 +55,7 @@ class SnapLogicHook(RunHook):
             dashboard_url=settings.text("dashboard_url") or None,
             uses_basic=uses_basic,
             account=login,
+            settling_time=settings.seconds("settling_time", SETTLING_TIME),
         )
 
     @classmethod

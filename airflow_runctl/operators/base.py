@@ -11,7 +11,7 @@ import sys
 import threading
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
@@ -152,12 +152,13 @@ class StartRunOperator(BaseOperator):
         attempt = self._begin(context, access, fingerprint_of(plan))
         with self._nothing_left_behind(context, attempt):
             not_after = self._not_after(context)
-            run = take_over(attempt, not_after) or start(attempt, plan, not_after)
+            if take_over(attempt, plan.alike, not_after) is None:
+                start(attempt, plan, not_after)
             if not self.wait_for_completion:
                 return attempt.release()
             if self.deferrable:
-                self._defer_until_over(context, attempt, run)
-            return conclude(attempt, run, self._watch_here(context, attempt, run))
+                self._defer_until_over(context, attempt)
+            return conclude(attempt, *self._watch_here(context, attempt))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Go on after the deferral, with what the trigger saw.
@@ -210,7 +211,8 @@ class StartRunOperator(BaseOperator):
         from airflow_runctl.control.ledger import Ledger
 
         terms = Terms(self._owner(context), self.on_retry, self.stop_on_kill, self.stop_timeout, self.warning())
-        self._attempt = Attempt(access, Ledger(context, access, fingerprint), terms, self.log)
+        ledger = Ledger(context, access, fingerprint)
+        self._attempt = Attempt(access, ledger, terms, self.log, self._siblings(context))
         if self._killed:
             self._attempt.kill()
         return self._attempt
@@ -228,6 +230,13 @@ class StartRunOperator(BaseOperator):
         attempt = self._begin(context, access, run.fingerprint or "")
         attempt.handle, attempt.run = dict(handle), run
         return attempt, run
+
+    def _siblings(self, context: Context) -> frozenset[str]:
+        """Return the ids of the Dag's tasks that start runs at this vendor; this one's only if it is mapped."""
+        tasks = {task.task_id: getattr(task, "operator_class", type(task)) for task in context["dag"].tasks}
+        alike = {name for name, kind in tasks.items() if getattr(kind, "vendor", None) == self.vendor}
+        starts = {name for name in alike if issubclass(tasks[name], StartRunOperator)}
+        return frozenset(starts if task_key(context["ti"]).map_index >= 0 else starts - {self.task_id})
 
     def _owner(self, context: Context) -> Owner:
         ti: Any = context["ti"]
@@ -267,26 +276,36 @@ class StartRunOperator(BaseOperator):
         except ValueError as error:
             raise ValueError(f"{type(self).__name__} {self.task_id!r}: warn_callback: {error}.") from None
 
-    def _watch_here(self, context: Context, attempt: Attempt, run: ExternalRun) -> Watched:
+    def _watch_here(self, context: Context, attempt: Attempt) -> tuple[ExternalRun, Watched]:
+        """Watch the run to its end; another one, should the start's own answer say that this is somebody else's."""
+        from airflow_runctl.control.attempt import AnotherRun
         from airflow_runctl.control.watch import POLL_PATIENCE, configured_ride_out, follow
 
-        flow = follow(
-            attempt.access.vendor,
-            run,
-            by="worker",
-            poll_interval=self.poll_interval,
-            limits=self._limits(context, run),
-            stop_timeout=self.stop_timeout,
-            ride_out=configured_ride_out(),
-            warn_at=self._warn_at(run),
-        )
-        return attempt.drive(flow, POLL_PATIENCE)
+        while True:
+            run = attempt.own()
+            flow = follow(
+                attempt.access.vendor,
+                run,
+                by="worker",
+                poll_interval=self.poll_interval,
+                limits=self._limits(context, run),
+                stop_timeout=self.stop_timeout,
+                ride_out=configured_ride_out(),
+                warn_at=self._warn_at(run),
+            )
+            with suppress(AnotherRun):
+                watched = attempt.drive(flow, POLL_PATIENCE)
+                if attempt.is_its_own():
+                    return run, watched
+            attempt.put_right()
 
-    def _defer_until_over(self, context: Context, attempt: Attempt, run: ExternalRun) -> NoReturn:
+    def _defer_until_over(self, context: Context, attempt: Attempt) -> NoReturn:
         """Wait in the triggerer. No ``timeout``: when it passed, Airflow would call no method of ours."""
         from airflow_runctl.control.watch import configured_ride_out
         from airflow_runctl.triggers.run import ExternalRunTrigger
 
+        attempt.put_right()
+        run = attempt.own()
         trigger = ExternalRunTrigger(
             external_run=dict(attempt.handle),
             poll_interval=self.poll_interval,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_runctl.exceptions import StartsMixUp
 from airflow_runctl.operators.base import StartRunOperator
 from airflow_runctl.operators.existing import ChangeRunOperator, SearchStopOperator
+from airflow_runctl.operators.secret_fields import Secret, hidden
 
 if TYPE_CHECKING:
     from airflow_runctl.control.stop_many import Target
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 
 CONN_ID = "snaplogic_default"
+DEFAULT_POOL = "default_pool"
 
 
 class SnapLogicTriggerTaskOperator(StartRunOperator):
@@ -34,6 +38,8 @@ class SnapLogicTriggerTaskOperator(StartRunOperator):
     :param method: HTTP method of the call, POST by default.
     :param pipeline_name: name of the pipeline that the task runs. (templated)
     :param project_path: ``/org/space/project`` of that pipeline, the task's own project by default. (templated)
+    :param returns_ruuid: the pipeline returns its own id (``pipe.ruuid``): no start of it waits for another's, and the
+        answer is waited for where several new runs are listed; False by default.
     :param snaplogic_conn_id: id of the connection.
     :param kwargs: see :class:`~airflow_runctl.operators.base.StartRunOperator`.
     :returns: a dict with ``run_id``, ``state``, ``vendor_state``, ``url``, ``result``, ``external_run``.
@@ -60,6 +66,7 @@ class SnapLogicTriggerTaskOperator(StartRunOperator):
         method: str = "POST",
         pipeline_name: str | None = None,
         project_path: str | None = None,
+        returns_ruuid: bool = False,
         snaplogic_conn_id: str = CONN_ID,
         **kwargs: Any,
     ) -> None:
@@ -71,8 +78,34 @@ class SnapLogicTriggerTaskOperator(StartRunOperator):
         self.method = method
         self.pipeline_name = pipeline_name
         self.project_path = project_path
+        self.returns_ruuid = returns_ruuid
+        self._task_token: Secret | None = None
         if (task_path is None) == (task_url is None):
             raise ValueError(f"{type(self).__name__} {self.task_id!r}: give exactly one of task_path and task_url.")
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Map the operator; see Airflow. Warns where mapped starts of several Dag runs could be mixed up."""
+        partial = super().partial(**kwargs)
+        if partial.kwargs.get("pool") in (None, DEFAULT_POOL) and not kwargs.get("returns_ruuid"):
+            warnings.warn(
+                f"{cls.__name__} {kwargs.get('task_id')!r} is mapped. Its items start one after the other in a Dag "
+                "run, but those of several Dag runs at once cannot be told apart by the list of runs, and then fail. "
+                "Let the pipeline return pipe.ruuid and say returns_ruuid=True, or give the task a pool of one slot "
+                "that does not count deferred tasks, with deferrable=True.",
+                StartsMixUp,
+                stacklevel=2,
+            )
+        return partial
+
+    def _do_render_template_fields(self, parent: Any, *args: Any, **kwargs: Any) -> None:
+        """Render, then hide a token in ``task_url`` before Airflow shows the rendered fields."""
+        from airflow_runctl.vendors.snaplogic.trigger import without_token
+
+        super()._do_render_template_fields(parent, *args, **kwargs)
+        if parent is self and isinstance(self.task_url, str):
+            self.task_url, token = without_token(self.task_url)
+            self._task_token = hidden(token) if token else self._task_token
 
     def plan(self, vendor: SnapLogic) -> StartPlan:
         """Return the start of the task's run."""
@@ -88,6 +121,8 @@ class SnapLogicTriggerTaskOperator(StartRunOperator):
                 self.method,
                 self.pipeline_name or None,
                 self.project_path or None,
+                self.returns_ruuid,
+                self._task_token.reveal() if self._task_token else None,
             )
         )
 

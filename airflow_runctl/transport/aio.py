@@ -26,7 +26,7 @@ from airflow_runctl.transport.endpoint import (
 from airflow_runctl.transport.proof import Proof
 from airflow_runctl.transport.retry import Patience, arguments
 from airflow_runctl.transport.steps import Steps
-from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, Open, Pause, Step, Tell
+from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, Open, Owned, Pause, Step, Tell
 
 T = TypeVar("T")
 
@@ -87,11 +87,19 @@ class AsyncTransport:
 
     :param endpoint: where the requests go.
     :param listener: gets what a flow tells.
+    :param owned: tells which runs the records of other tasks claim; by default nobody is asked.
     """
 
-    def __init__(self, endpoint: Endpoint, *, listener: Callable[[object], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        listener: Callable[[object], Awaitable[None]] | None = None,
+        owned: Callable[[frozenset[str]], Awaitable[frozenset[str]]] | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self._listener = listener
+        self._owned = owned
 
     async def drive(self, flow: Flow[T], patience: Patience | None = None) -> T:
         """Run ``flow`` to its end and return what it returns.
@@ -113,6 +121,8 @@ class AsyncTransport:
         if isinstance(step, Pause):
             await asyncio.sleep(min(step.seconds, patience.left()))
             return None
+        if isinstance(step, Owned):
+            return await self._owned(step.run_ids) if self._owned else frozenset()
         if isinstance(step, Open):
             return AsyncOpenCall(self, step.request)
         return await self.send(step, patience)
@@ -131,10 +141,18 @@ class AsyncOpenCall:
     """A request that is under way in a task of its own."""
 
     def __init__(self, transport: AsyncTransport, request: HttpRequest) -> None:
+        self.opened_at = time.time()
+        self.ended_at: float | None = None
         # An empty context: else its log lines land in the file of whichever trigger began it.
-        self._task = asyncio.get_running_loop().create_task(transport.send(request, Patience()), context=Context())
+        self._task = asyncio.get_running_loop().create_task(self._call(transport, request), context=Context())
         # Once the run is known nobody asks any more; asyncio would log a call that broke then.
         self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def _call(self, transport: AsyncTransport, request: HttpRequest) -> HttpResponse:
+        try:
+            return await transport.send(request, Patience())
+        finally:
+            self.ended_at = time.time()
 
     def poll(self) -> HttpResponse | None:
         """Return the answer, or ``None`` while there is none."""
@@ -146,6 +164,7 @@ async def _send(endpoint: Endpoint, request: HttpRequest, patience: Patience) ->
     body, headers = body_of(request)
     timeout = patience.timeout(endpoint.timeout_of(request))
     proof = Proof()
+    sent_at = time.time()
     try:
         async with _session().request(
             request.method,
@@ -162,7 +181,7 @@ async def _send(endpoint: Endpoint, request: HttpRequest, patience: Patience) ->
         ) as response:
             content = await _read(response)
             names = {name.lower(): value for name, value in response.headers.items()}
-            return HttpResponse(response.status, names, content, time.time())
+            return HttpResponse(response.status, names, content, time.time(), sent_at)
     except (aiohttp.ClientError, TimeoutError, ConnectionError, UnicodeError) as error:
         raise transport_error(request, url, error, sent=proof.sent) from error
     except OSError as error:  # of the CA file; aiohttp wraps those of the network

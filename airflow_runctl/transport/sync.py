@@ -24,7 +24,7 @@ from airflow_runctl.transport.endpoint import (
 )
 from airflow_runctl.transport.retry import Patience, arguments
 from airflow_runctl.transport.steps import Steps
-from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, Open, Pause, Step, Tell
+from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, Open, Owned, Pause, Step, Tell
 
 T = TypeVar("T")
 CHUNK = 64 * 1024
@@ -36,6 +36,7 @@ class SyncTransport:
     :param endpoint: where the requests go.
     :param sleep: waits for so many seconds; an operator's may return early when it is killed.
     :param listener: gets what a flow tells.
+    :param owned: tells which runs the records of other tasks claim; by default nobody is asked.
     """
 
     def __init__(
@@ -44,10 +45,12 @@ class SyncTransport:
         *,
         sleep: Callable[[float], None] = time.sleep,
         listener: Callable[[object], None] | None = None,
+        owned: Callable[[frozenset[str]], frozenset[str]] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self._sleep = sleep
         self._listener = listener
+        self._owned = owned
         self._session = _session(endpoint)
 
     def __enter__(self) -> Self:
@@ -82,6 +85,8 @@ class SyncTransport:
         if isinstance(step, Pause):
             self._sleep(min(step.seconds, patience.left()))
             return None
+        if isinstance(step, Owned):
+            return self._owned(step.run_ids) if self._owned else frozenset()
         if isinstance(step, Open):
             return OpenCall(self.endpoint, step.request)
         return self.send(step, patience)
@@ -104,15 +109,20 @@ class OpenCall:
         self._error: Exception | None = None
         self._endpoint = endpoint
         self._request = request
+        self.opened_at = time.time()
+        self.ended_at: float | None = None
         # A daemon: once the run is known the call does not matter any more, nor may it keep a process alive.
         threading.Thread(target=self._call, name="runctl-open-call", daemon=True).start()
 
     def _call(self) -> None:
+        answer, failure = None, None
         try:
             with SyncTransport(self._endpoint) as transport:
-                self._answer = transport.send(self._request, Patience())
+                answer = transport.send(self._request, Patience())
         except Exception as error:  # handed to whoever polls
-            self._error = error
+            failure = error
+        self.ended_at = time.time()
+        self._answer, self._error = answer, failure
 
     def poll(self) -> HttpResponse | None:
         """Return the answer, or ``None`` while there is none."""
@@ -135,6 +145,7 @@ def _send(session: ProvingSession, endpoint: Endpoint, request: HttpRequest, pat
     proxy = endpoint.proxy_for(url)
     timeout = patience.timeout(endpoint.timeout_of(request))
     proof = session.prove(timeout)
+    sent_at = time.time()
     try:
         response = session.request(
             request.method,
@@ -149,7 +160,7 @@ def _send(session: ProvingSession, endpoint: Endpoint, request: HttpRequest, pat
         )
         with response:
             names = {name.lower(): value for name, value in response.headers.items()}
-            return HttpResponse(response.status_code, names, _read(response), time.time())
+            return HttpResponse(response.status_code, names, _read(response), time.time(), sent_at)
     except (requests.RequestException, HTTPError, TimeoutError, UnicodeError) as error:
         raise transport_error(request, url, error, sent=proof.sent) from error
     except OSError as error:  # of the CA file; requests wraps those of the network

@@ -7,7 +7,8 @@ It yields
 - an ``HttpRequest`` and is sent an ``HttpResponse`` (or has a ``TransportError`` thrown in),
 - a ``Pause`` and is sent ``None`` once it has passed,
 - an ``Open`` and is sent a ``PendingCall``: a request that is under way while the flow goes on,
-- a ``Tell`` and is sent ``None``: something worth recording or logging, which the driver's listener gets.
+- a ``Tell`` and is sent ``None``: something worth recording or logging, which the driver's listener gets,
+- an ``Owned`` and is sent those of its runs that other tasks own.
 
 ``transport.sync`` drives a flow with requests, ``transport.aio`` with aiohttp; the flow cannot tell which.
 A flow knows no host: a path is relative to the connection's base URL, so that nothing that a vendor
@@ -132,12 +133,14 @@ class HttpResponse:
     :param headers: headers with lower-case names.
     :param body: the body, whole.
     :param received_at: when it came, by the clock of this machine (Unix time).
+    :param sent_at: when what it answers was sent, by the same clock.
     """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     received_at: float = 0.0
+    sent_at: float = 0.0
 
     @property
     def ok(self) -> bool:
@@ -201,8 +204,24 @@ class Tell:
     what: object
 
 
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Ask which of these runs the records of other tasks claim.
+
+    :param run_ids: runs that may be the one of a start.
+    """
+
+    run_ids: frozenset[str]
+
+
 class PendingCall(Protocol):
     """A request that is under way."""
+
+    opened_at: float
+    """When it was begun, by the clock of this machine (Unix time)."""
+
+    ended_at: float | None
+    """When it was answered, or broke; ``None`` while it is open."""
 
     def poll(self) -> HttpResponse | None:
         """Return the answer, or ``None`` while there is none.
@@ -211,7 +230,7 @@ class PendingCall(Protocol):
         """
 
 
-Step = HttpRequest | Pause | Open | Tell
+Step = HttpRequest | Pause | Open | Tell | Owned
 
 Flow = Generator[Step, Any, T]
 """An operation that yields what it needs and returns a ``T``."""
@@ -273,6 +292,17 @@ def _warn_unknown_word(vendor: str, word: str) -> None:
     )
 
 
+class Authority(Protocol):
+    """The start's own answer, which may still come and say which run it made."""
+
+    @property
+    def is_open(self) -> bool:
+        """True while it may still come."""
+
+    def named(self) -> Started | None:
+        """Return the run that it names; ``None`` if it names none, or has not come yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Started:
     """What a start gave.
@@ -281,7 +311,9 @@ class Started:
     :param ids: what the vendor asks for to act on the run; may hold secrets.
     :param vendor_state: the vendor's word for where it stands, for the log.
     :param shown: what a task that does not wait hands to later ones; no secret among it.
-    :param created_at: when the vendor made it, of a run that nothing but its name and its newness speak for.
+    :param created_at: when the vendor made it, by this machine's clock, of a run that nothing but its name and its
+        newness speak for.
+    :param authority: of a run that was inferred while the call that started it stays open: what outranks it.
     """
 
     run_id: str
@@ -289,6 +321,7 @@ class Started:
     vendor_state: str = ""
     shown: Mapping[str, str] | None = None
     created_at: datetime | None = None
+    authority: Authority | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +346,9 @@ class Vendor(ABC):
 
     suspended_hint: ClassVar[str] = "With on_retry='resume' a further try resumes it."
     """What an error about a suspended run tells to do."""
+
+    settling_time: float = 0.0
+    """Seconds for which a run has to stay the only one before it is taken for the one of a start that named none."""
 
     filters: ClassVar[frozenset[str]] = frozenset()
     """What live runs can be searched by (:meth:`live_runs`); none where the vendor cannot tell."""
@@ -390,11 +426,14 @@ class StartPlan:
     :param arguments: what is started, plain JSON: tells one start from another.
     :param prepare: checks what can be checked and returns the search keys; starts nothing.
     :param start: sends the start, at most once, and returns the run.
+    :param alike: where the answer may not name the run: by what another start could make one that is taken for this
+        one's. Starts whose keys are equal, or ``None``, take turns in a Dag run.
     """
 
     arguments: Any = field(repr=False)
     prepare: Callable[[], Flow[Search]]
     start: Callable[[Search], Flow[Started]]
+    alike: Search | None = None
 
 
 def text_of(value: Any) -> str | None:

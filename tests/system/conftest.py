@@ -22,6 +22,7 @@ DAG_FOLDERS = {
     HERE / "dags": (2, 11),
     HERE / "dags_with_deadlines": (3, 1),
     HERE / "dags_with_sync_callbacks": (3, 2),
+    HERE.parents[1] / "docs" / "dags" / "many_starts": (3, 1),
 }
 """Folders of the tests' Dags, and the Airflow that each needs."""
 

@@ -23,17 +23,21 @@ class Client:
         flow: Flow[Any],
         patience: Patience | None = None,
         heard: Callable[[object], None] = lambda what: None,
+        owned: Callable[[frozenset[str]], frozenset[str]] = lambda run_ids: frozenset(),
     ) -> Any:
-        """Drive ``flow`` to its end; ``heard`` gets what it tells."""
+        """Drive ``flow`` to its end; ``heard`` gets what it tells, ``owned`` says which runs are another task's."""
         if self.name == "requests":
-            return access.drive(flow, patience, listener=heard)
+            return access.drive(flow, patience, listener=heard, owned=owned)
+
+        async def is_owned(run_ids: frozenset[str]) -> frozenset[str]:
+            return owned(run_ids)
 
         async def hear(what: object) -> None:
             heard(what)
 
         async def go() -> Any:
             try:
-                return await access.adrive(flow, patience, listener=hear)
+                return await access.adrive(flow, patience, listener=hear, owned=is_owned)
             finally:
                 await close_session()
 

@@ -107,7 +107,7 @@ def fake(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 @pytest.fixture
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often: a test need not wait as long as a person's money can."""
-    from airflow_runctl.control import stop, stop_dag_run
+    from airflow_runctl.control import identity, siblings, stop, stop_dag_run
     from airflow_runctl.transport import retry
     from airflow_runctl.vendors.axiom import vendor as axiom
     from airflow_runctl.vendors.snaplogic import trigger
@@ -115,6 +115,9 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trigger, "ANSWER_WAIT", 0.02)
     monkeypatch.setattr(trigger, "LOOK_EVERY", 0.05)
     monkeypatch.setattr(axiom, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(trigger, "AMBIGUOUS_WAIT", 1.0)
     monkeypatch.setattr(stop, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(identity, "LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(siblings, "LOOK_EVERY", 0.05)
     monkeypatch.setattr(stop_dag_run, "LOOK_AGAIN", 0.1)
     monkeypatch.setattr(retry, "_backoff", lambda state: 0.05)

@@ -362,6 +362,31 @@ def test_run_that_came_up_long_after_a_lost_start_is_named_and_left_alone(
     assert stops.states() == [True]
 
 
+def test_candidates_of_an_ambiguous_start_are_named_and_left_alone(stops: Stops, box: Sandbox) -> None:
+    stops.start("axiom", "other")
+    stops.fake.states["start"] = "failed"
+    stops.fake.put_xcom("start", AUDIT_KEY, {"state": "ambiguous", "candidates": ["run-a", "run-b"]})
+    with pytest.raises(RunctlError, match=r"one of run-a, run-b, and nothing tells which.*none was stopped"):
+        stops.deadline()
+    assert stops.states() == [False], "that of the other task"
+
+
+def test_siblings_run_is_not_stopped_for_that_of_a_lost_start(
+    stops: Stops, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start made none: the one run that came up since is another task's, whom this stop is not for."""
+    box.fault("snaplogic", "start", "cut", count=1)
+    from airflow_runctl.control import stop_dag_run
+    from airflow_runctl.vendors.snaplogic import trigger
+
+    monkeypatch.setattr(trigger, "LOST_CALL_LOOKS", 1)
+    monkeypatch.setattr(stop_dag_run, "LISTED_AFTER", 1.0)
+    stops.fake.run(stops.operator("snaplogic", "start"))
+    stops.start("snaplogic", "other")
+    stops.deadline(task_ids=["start"])
+    assert stops.states() == [True]
+
+
 def lose_start(stops: Stops, box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Start a run, and lose the process before it can record it."""
     stops.fake.refuse("SetXCom", key=HANDLE_KEY)

@@ -5,7 +5,7 @@ What starts runs (``trigger.py``), what is beside runs (``org.py``) and the vend
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
@@ -21,6 +21,10 @@ STATUS_HEADER: Final = "x-sl-statuscode"
 PAGE: Final = 1000
 MOST_RUNS: Final = 50 * PAGE
 """How many runs of one state are read; a list that goes on behind them is an error."""
+
+SETTLING_TIME: Final = 4.0
+"""Seconds. Longer than the 3 s that SnapLogic's own library waits before it reads a run that it has made, and short
+enough for a run to be known before Airflow's SIGKILL, 5 s after SIGTERM."""
 
 ENTRY_KEYS: Final[Mapping[str, str]] = {
     "state": "state",
@@ -44,6 +48,7 @@ class SnapLogicApi(Vendor):
     :param dashboard_url: template of a run's page; takes ``{org}`` and ``{ruuid}``.
     :param uses_basic: whether the account logs in with Basic; only for the hint in an error.
     :param account: who logs in, for messages.
+    :param settling_time: seconds for which a run has to stay the only one in the list before it is taken for ours.
     """
 
     name: ClassVar[str] = "snaplogic"
@@ -59,6 +64,7 @@ class SnapLogicApi(Vendor):
     dashboard_url: str | None = None
     uses_basic: bool = True
     account: str = ""
+    settling_time: float = SETTLING_TIME
 
     # -- one run and the list of runs ------------------------------------------------------------------
 
@@ -84,9 +90,12 @@ class SnapLogicApi(Vendor):
             raise BadAnswer(f"SnapLogic's answer about run {ruuid} has no response_map: {response.excerpt()!r}")
         return fields
 
-    def list_runs(self, **filters: str | int | None) -> Flow[list[Mapping[str, Any]]]:
+    def list_runs(
+        self, hear: Callable[[HttpResponse], None] | None = None, /, **filters: str | int | None
+    ) -> Flow[list[Mapping[str, Any]]]:
         """List runs, all pages; filters that the server ignored are applied again here.
 
+        :param hear: gets each answer.
         :param filters: ``state``, ``invoker``, ``pipe_name``, ``project_path``, ``last_hours``, ``user_id`` ...
 
         Source: https://docs.snaplogic.com/public-apis/get-runtime-org.html
@@ -98,6 +107,8 @@ class SnapLogicApi(Vendor):
             response = yield self.request(
                 "GET", "runtime", self.org, query={**query, "limit": str(PAGE), "offset": str(offset)}
             )
+            if hear is not None:
+                hear(response)
             page = self.envelope(response)
             entries = page.get("entries") if isinstance(page, Mapping) else None
             if not isinstance(entries, list):

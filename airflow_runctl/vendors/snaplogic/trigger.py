@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from airflow_runctl.exceptions import (
     BadAnswer,
@@ -24,15 +24,19 @@ from airflow_runctl.vendors.base import (
     HttpRequest,
     HttpResponse,
     Open,
+    Owned,
     Pause,
+    PendingCall,
     Search,
     Started,
     StartPlan,
-    parse_time,
+    bearer,
     path,
 )
 from airflow_runctl.vendors.snaplogic.answers import LIVE_STATES, OVER_STATES, entry_id, reason_of, started
 from airflow_runctl.vendors.snaplogic.api import SnapLogicApi
+from airflow_runctl.vendors.snaplogic.clock import VendorClock
+from airflow_runctl.vendors.snaplogic.lineup import Lineup
 
 START_REFUSED: Final = frozenset({400, 401, 403, 404, 405, 409, 429})
 """Answers of a Triggered Task's URL that surely mean that no run was made."""
@@ -51,8 +55,11 @@ ANSWER_WAIT: Final = 1.0
 """Seconds in which a trigger call may answer before the list is asked for its run."""
 
 LOOK_EVERY: Final = 1.0
+AMBIGUOUS_WAIT: Final = 30.0
+"""Seconds for which an open call may still say which of several runs is its own."""
+
 LOST_CALL_LOOKS: Final = 20
-"""How often the list is asked for the run of a call that ended without naming it."""
+"""How often the list is asked for the run of a call that ended without naming it, while none comes up."""
 
 LOST_LOOKS: Final = 3
 """How many of these may fail; each has been tried for as long as the driver's patience lasts."""
@@ -60,7 +67,14 @@ LOST_LOOKS: Final = 3
 UNREAD: Final = (TransportError, BadAnswer, VendorError)
 """A list that could not be read says nothing of a run that may be alive."""
 
-SAFE_WAY: Final = "To be safe, let the pipeline return its own id early (the expression pipe.ruuid in its output)."
+TOKEN_KEY: Final = "bearer_token"  # noqa: S105
+"""Key of a task's URL that carries its token. It would stand in every log on the way: it travels in a header."""
+
+SAFE_WAY: Final = (
+    "To be safe, let the pipeline return its own id early (the expression pipe.ruuid in its output, and "
+    "returns_ruuid=True here), or give the tasks that start it a pool of one slot that does not count deferred tasks, "
+    "with deferrable=True."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +88,8 @@ class TriggeredTask:
     :param method: HTTP method.
     :param pipeline_name: the pipeline that the task runs, to find its run by.
     :param project_path: ``/org/space/project`` of that pipeline; the task's own by default.
+    :param returns_ruuid: the pipeline returns its own id (``pipe.ruuid``) early, or in the end.
+    :param token: the task's own token, instead of the connection's; one in ``task_url`` is taken out of it.
     """
 
     task_path: str | None = None
@@ -83,6 +99,8 @@ class TriggeredTask:
     method: str = "POST"
     pipeline_name: str | None = None
     project_path: str | None = None
+    returns_ruuid: bool = False
+    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,29 +118,32 @@ class Trigger:
         Source: https://docs.snaplogic.com/manager/triggered-tasks.html
         """
         request = self._trigger_request(task)
+        search = self._search(task)
 
         def prepare() -> Flow[Search]:
-            search = self._search(task)
+            clock = VendorClock()
             # Also those that are over: after a lost answer the run is looked for among them too.
-            known = yield from self._matching(search, LIVE_STATES + OVER_STATES)
-            return {**search, "known": sorted(known)}
+            known = yield from self._matching(search, LIVE_STATES + OVER_STATES, clock)
+            return {**search, "known": sorted(known), "asked_at": clock.heard_at}
 
         def start(search: Search) -> Flow[Started]:
-            return (yield from self._start(request, search))
+            return (yield from self._start(request, search, task.returns_ruuid))
 
         arguments = {
-            "task": task.task_path or task.task_url,
+            "task": task.task_path or without_token(task.task_url or "")[0],
             "parameters": dict(task.parameters),
             "body": task.body,
             "method": task.method,
         }
-        return StartPlan(arguments, prepare, start)
+        return StartPlan(arguments, prepare, start, alike=None if task.returns_ruuid else search)
 
     def _trigger_request(self, task: TriggeredTask) -> HttpRequest:
-        query = dict(task.parameters)
+        query, headers = dict(task.parameters), self.api.task_headers
         base_url: str | None = None
         if task.task_url is not None:
-            base_url, where = self._allowed(task.task_url)
+            url, token = without_token(task.task_url)
+            headers = bearer(token or task.token or "") if token or task.token else headers
+            base_url, where = self._allowed(url)
             address = urlsplit(where)
             query = {**dict(parse_qsl(address.query, keep_blank_values=True)), **query}
             where = path(*(unquote(part) for part in address.path.strip("/").split("/")))
@@ -133,7 +154,7 @@ class Trigger:
             where,
             Effect.START,
             query=query,
-            headers=self.api.task_headers,
+            headers=headers,
             json=task.body,
             timeout=TRIGGER_TIMEOUT,
             base_url=base_url,
@@ -156,87 +177,105 @@ class Trigger:
             project = "/" + "/".join(self.api.task_segments(task.task_path)[:-1])
         return {"pipeline": task.pipeline_name, "project": project}
 
-    def _start(self, request: HttpRequest, search: Search) -> Flow[Started]:
+    def _start(self, request: HttpRequest, search: Search, returns_ruuid: bool) -> Flow[Started]:
         """Call the task's URL once; while the call stays open, look for its run in the list."""
         call = yield Open(request)
         yield Pause(ANSWER_WAIT)
-        seen: set[str] = set()
+        lineup = Lineup(search, self.api.settling_time, call.opened_at)
         while True:
             try:
                 response = call.poll()
             except (TransportError, BadAnswer) as error:
                 if isinstance(error, TransportError) and not error.sent:
                     raise
-                return (yield from self._after_lost_call(search, str(error)))
+                lineup.end = call.ended_at or lineup.end
+                return (yield from self._after_lost_call(lineup, str(error)))
             if response is not None:
-                return (yield from self._after_answer(response, search))
+                return (yield from self._after_answer(request, response, lineup))
             try:
-                new = yield from self._new_runs(search, LIVE_STATES)
+                ours = yield from self._seen_alone(lineup)
             except UNREAD:
-                new = set()  # the call goes on, and ends sometime
-            # Twice the same and alone: another start of the same pipeline may not be listed yet.
-            if len(new) == 1 and new == seen:
-                return started(new.pop())
-            if len(new) > 1 and new == seen:
-                raise _ambiguous(new)
-            seen = new
-            yield Pause(LOOK_EVERY)
+                ours = None  # the call goes on, and ends sometime
+            if ours is not None:
+                return replace(started(ours), authority=Answer(call))
+            if lineup.is_ambiguous(AMBIGUOUS_WAIT) and not returns_ruuid:
+                raise _ambiguous(lineup)
+            yield Pause(lineup.clock.pause(LOOK_EVERY))
 
-    def _after_answer(self, response: HttpResponse, search: Search) -> Flow[Started]:
-        if ruuid := _ruuid_of(response):
+    def _seen_alone(self, lineup: Lineup) -> Flow[str | None]:
+        """Return the one run that may be the open call's, once it has stayed the only one for long enough."""
+        yield from self._look(lineup, LIVE_STATES)
+        if lineup.settled() is None:
+            return None
+        # One that ended between two looks is a candidate too.
+        yield from self._look(lineup, OVER_STATES, whose=True)
+        return lineup.settled()
+
+    def _after_answer(self, request: HttpRequest, response: HttpResponse, lineup: Lineup) -> Flow[Started]:
+        if ruuid := ruuid_of(response):
             return started(ruuid)
         if response.status in START_REFUSED:
-            raise self._refused(response)
+            raise self._refused(request, response)
         outcome = "answered" if response.ok else f"answered HTTP {response.status}"
-        return (yield from self._after_lost_call(search, f"the call {outcome} without naming its run"))
+        lineup.end = response.received_at
+        return (yield from self._after_lost_call(lineup, f"the call {outcome} without naming its run"))
 
-    def _after_lost_call(self, search: Search, why: str) -> Flow[Started]:
+    def _after_lost_call(self, lineup: Lineup, why: str) -> Flow[Started]:
         """Find the run of a call that can say nothing more; its run may be over already."""
-        seen: set[str] = set()
         unread: list[str] = []
-        for _ in range(LOST_CALL_LOOKS):
+        looks = 0
+        while looks < LOST_CALL_LOOKS or lineup.candidates:
+            looks += 1
             try:
-                new = yield from self._new_runs(search, LIVE_STATES + OVER_STATES)
+                yield from self._look(lineup, LIVE_STATES + OVER_STATES, whose=True)
             except UNREAD as error:
                 unread.append(f" The list of runs could not be read: {error}")
                 if len(unread) == LOST_LOOKS:
                     break
-            else:
-                if new and new == seen:
-                    break
-                seen = new
-            yield Pause(LOOK_EVERY)
-        if len(seen) == 1:
-            return started(seen.pop())
-        if seen:
-            raise _ambiguous(seen)
+            if (ours := lineup.settled()) is not None:
+                return started(ours)
+            if lineup.has_settled:
+                break
+            yield Pause(lineup.clock.pause(LOOK_EVERY))
+        if lineup.candidates:
+            raise _ambiguous(lineup)
         raise StartUncertain(
             f"SnapLogic was told to start a run, but {why}, and no new run is listed for "
-            f"pipeline {search['pipeline'] or '(any)'} in {search['project'] or 'the org'}. "
+            f"pipeline {lineup.search['pipeline'] or '(any)'} in {lineup.search['project'] or 'the org'}. "
             f"A run may be alive; it was not started again. Look for it in the SnapLogic dashboard. {SAFE_WAY}"
             + "".join(unread[-1:])
         )
 
-    def _refused(self, response: HttpResponse) -> VendorError:
+    def _look(self, lineup: Lineup, states: Iterable[str], *, whose: bool = False) -> Flow[None]:
+        """Look at the list once.
+
+        :param whose: ask whether another task owns a run that is the only one; of several that is asked anyway.
+        """
+        lineup.see((yield from self._matching(lineup.search, states, lineup.clock)))
+        possible = lineup.possible()
+        owned = (yield Owned(possible)) if possible and (whose or len(possible) > 1) else frozenset()
+        lineup.leave(possible - owned)
+
+    def _refused(self, request: HttpRequest, response: HttpResponse) -> VendorError:
         hints = {
             401: "Check 'task_token' in the extra of the connection: a Triggered Task has a token of its own.",
             403: "Check 'task_token' in the extra of the connection, or the execute right of the account.",
-            404: "No such task, or it is hidden from this credential; names are case-sensitive.",
+            404: f"No such task as {unquote(request.path)}, or it is hidden from this credential; names are "
+            f"case-sensitive, that of the org ({self.api.org}) too.",
             409: "The task does not start a new run while one is active.",
             429: "The org's quota of triggered runs is used up.",
         }
         message = f"SnapLogic refused to start the task (HTTP {response.status}: {reason_of(response)})."
         return StartRefused(f"{message} {hints.get(response.status, '')}".strip(), status=response.status)
 
-    def _new_runs(self, search: Search, states: Iterable[str]) -> Flow[set[str]]:
-        found = yield from self._matching(search, states)
-        return found.keys() - set(search["known"])
-
-    def _matching(self, search: Search, states: Iterable[str]) -> Flow[dict[str, Mapping[str, Any]]]:
+    def _matching(
+        self, search: Search, states: Iterable[str], clock: VendorClock
+    ) -> Flow[dict[str, Mapping[str, Any]]]:
         """Return the triggered runs of the searched pipeline and project in ``states``, each under its id."""
         found: dict[str, Mapping[str, Any]] = {}
         for state in states:
             entries = yield from self.api.list_runs(
+                clock.hear,
                 state=state,
                 invoker="triggered",
                 pipe_name=search["pipeline"],
@@ -247,22 +286,66 @@ class Trigger:
         return found
 
     def find(self, search: Search) -> Flow[list[Started]]:
-        """Return the runs that came up since ``search`` was written, living or over."""
-        found = yield from self._matching(search, LIVE_STATES + OVER_STATES)
-        new = sorted(found.keys() - set(search["known"]))
-        return [replace(started(ruuid), created_at=parse_time(found[ruuid].get("create_time"))) for ruuid in new]
+        """Return the runs that were made since ``search`` was written, living or over."""
+        clock = VendorClock()
+        lineup = Lineup(search, self.api.settling_time, search.get("asked_at") or float("-inf"), clock=clock)
+        lineup.see((yield from self._matching(search, LIVE_STATES + OVER_STATES, clock)))
+        found = sorted(lineup.possible())
+        runs = []
+        for ruuid in found:
+            if (made := lineup.made[ruuid]) is None:
+                unsaid = f"SnapLogic does not say when run {ruuid} was made; it may be the one."
+                raise StartUncertain(unsaid, candidates=tuple(found))
+            runs.append(replace(started(ruuid), created_at=clock.here(made)))
+        return runs
 
 
-def _ambiguous(candidates: set[str]) -> StartUncertain:
-    ids = tuple(sorted(candidates))
+def without_token(url: str) -> tuple[str, str | None]:
+    """Return a task's URL without the token in its query, and the token."""
+    if TOKEN_KEY not in url:
+        return url, None
+    address = urlsplit(url)
+    keys = parse_qsl(address.query, keep_blank_values=True)
+    query = urlencode([(key, value) for key, value in keys if key != TOKEN_KEY])
+    return urlunsplit(address._replace(query=query)), dict(keys).get(TOKEN_KEY)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer of a trigger call that stays open: it outranks what the list showed.
+
+    :param call: the call.
+    """
+
+    call: PendingCall = field(repr=False)
+
+    @property
+    def is_open(self) -> bool:
+        """True while it may still come."""
+        return self.call.ended_at is None
+
+    def named(self) -> Started | None:
+        """Return the run that it names."""
+        try:
+            response = self.call.poll()
+        except (TransportError, BadAnswer):
+            return None
+        ruuid = response and ruuid_of(response)
+        return started(ruuid) if ruuid else None
+
+
+def _ambiguous(lineup: Lineup) -> StartUncertain:
+    ids = tuple(sorted(lineup.candidates))
+    undated = "" if len(ids) > 1 else " SnapLogic does not say when it was made."
     return StartUncertain(
-        f"SnapLogic started a run, but {len(ids)} new runs of the pipeline came up while the call was open, and "
-        f"nothing tells which is this task's: {', '.join(ids)}. They may be alive; none was stopped. {SAFE_WAY}",
+        f"SnapLogic started a run, but {len(ids)} new {'runs' if len(ids) > 1 else 'run'} of the pipeline came up "
+        f"meanwhile, and nothing tells which is this task's: {', '.join(ids)}.{undated} They may be alive; none was "
+        f"stopped. {SAFE_WAY}",
         candidates=ids,
     )
 
 
-def _ruuid_of(response: HttpResponse) -> str | None:
+def ruuid_of(response: HttpResponse) -> str | None:
     """Return the run's id from the header, or from the pipeline's own output ``[{"ruuid": ...}]``."""
     if ruuid := response.headers.get(RUUID_HEADER):
         return ruuid

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ from airflow_runctl.operators.axiom import AxiomTriggerRunOperator
 from airflow_runctl.operators.base import StartRunOperator
 from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
 from airflow_runctl.runs import HANDLE_KEY
-from airflow_runctl.sandbox.client import Sandbox, eventually
+from airflow_runctl.sandbox.client import Sandbox
 from tests.fakes.airflow_3 import FakeAirflow
 from tests.fakes.airflow_any import Attempt, event_of
 
@@ -86,32 +85,6 @@ def ends(box: Sandbox, vendor: str, good: bool, seconds: float = 0.2) -> None:
     end = {"snaplogic": ("Failed", "Completed"), "axiom": ("Failure", "Success")}[vendor][good]
     name = {"snaplogic": "early-hang", "axiom": "Hang"}[vendor]
     box.behave(vendor, name, run_seconds=seconds, end=end, message="target refused the row")
-
-
-class Later(threading.Thread):
-    """Does something as soon as a condition holds, while the test is in an operator."""
-
-    def __init__(self, condition: Callable[[], Any], do: Callable[[], object]) -> None:
-        super().__init__(daemon=True)
-        self.condition, self.do = condition, do
-        self.error: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            eventually(self.condition)
-            self.do()
-        except BaseException as error:
-            self.error = error
-
-    def __enter__(self) -> "Later":
-        self.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.join(20)
-        assert not self.is_alive()
-        if self.error is not None:
-            raise self.error
 
 
 def sigterm() -> None:

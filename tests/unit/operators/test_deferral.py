@@ -48,8 +48,9 @@ def test_deferral_that_airflow_takes_leaves_the_run_to_its_trigger(tasks: Tasks,
     assert [run["stop_requests"] for run in box.runs()] == [0]
     asked = tasks.fake.sent("GetTaskStates")
     # Before it too, where Airflow would write over what a user has marked.
-    assert len(asked) == (2 if IS_AIRFLOW_2 else 1)
-    for question in asked:
+    turns = int(map_index >= 0)  # a mapped one asks whose turn it is to start
+    assert len(asked) == turns + (2 if IS_AIRFLOW_2 else 1)
+    for question in asked[turns:]:
         assert (question.task_ids, question.map_index) == (["start"], map_index)
 
 

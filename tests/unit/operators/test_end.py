@@ -11,7 +11,8 @@ from airflow_runctl.exceptions import RunctlError, RunFailed, RunSuspended
 from airflow_runctl.operators.base import StartRunOperator
 from airflow_runctl.runs import StopReason
 from airflow_runctl.sandbox.client import Sandbox, eventually
-from tests.unit.operators.tasks import FINAL, MODES, RETRIED, VENDORS, Later, Tasks, ends
+from tests.unit.later import Later
+from tests.unit.operators.tasks import FINAL, MODES, RETRIED, VENDORS, Tasks, ends
 from tests.unit.versions import if_stored, needs_task_store
 
 pytestmark = pytest.mark.usefixtures("brisk")

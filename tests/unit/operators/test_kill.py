@@ -11,7 +11,8 @@ from airflow_runctl.operators import base
 from airflow_runctl.operators.base import StartRunOperator
 from airflow_runctl.runs import HANDLE_KEY
 from airflow_runctl.sandbox.client import Sandbox, eventually
-from tests.unit.operators.tasks import VENDORS, Later, Tasks, ends, sigterm
+from tests.unit.later import Later
+from tests.unit.operators.tasks import VENDORS, Tasks, ends, sigterm
 from tests.unit.versions import ErrorOfAKilledTask
 
 pytestmark = pytest.mark.usefixtures("brisk")

@@ -13,7 +13,8 @@ from airflow_runctl.exceptions import StartRefused
 from airflow_runctl.operators.axiom import AxiomTriggerRunOperator
 from airflow_runctl.runs import HANDLE_KEY, StopReason
 from airflow_runctl.sandbox.client import Sandbox
-from tests.unit.operators.tasks import FINAL, MODES, RETRIED, VENDORS, Later, Tasks, ends
+from tests.unit.later import Later
+from tests.unit.operators.tasks import FINAL, MODES, RETRIED, VENDORS, Tasks, ends
 from tests.unit.versions import if_stored, needs_task_store
 
 pytestmark = pytest.mark.usefixtures("brisk")

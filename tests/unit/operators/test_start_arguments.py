@@ -123,7 +123,10 @@ def test_jwt_with_a_seal_key_works_to_the_end(tasks: Tasks, box: Sandbox) -> Non
 @pytest.mark.parametrize(
     ("vendor", "said"),
     [
-        ("snaplogic", "no task /Acme/projects/sales/nothing). No such task, or it is hidden"),
+        (
+            "snaplogic",
+            "No such task as /api/1/rest/slsched/feed/Acme/projects/sales/nothing, or it is hidden",
+        ),
         ("axiom", "Task not found, please check the name and try again.). Names are exact"),
     ],
 )

@@ -6,7 +6,8 @@ import pytest
 
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.sandbox.client import Sandbox
-from tests.unit.operators.tasks import FINAL, Later, Tasks, ends
+from tests.unit.later import Later
+from tests.unit.operators.tasks import FINAL, Tasks, ends
 from tests.unit.versions import needs_task_store
 
 pytestmark = pytest.mark.usefixtures("brisk")

@@ -10,7 +10,8 @@ from airflow_runctl.control.stop import StopNote
 from airflow_runctl.exceptions import StartUncertain
 from airflow_runctl.runs import StopReason
 from airflow_runctl.sandbox.client import Sandbox, eventually
-from tests.unit.operators.tasks import FINAL, RETRIED, VENDORS, Later, Tasks
+from tests.unit.later import Later
+from tests.unit.operators.tasks import FINAL, RETRIED, VENDORS, Tasks
 from tests.unit.versions import needs_task_store
 
 pytestmark = pytest.mark.usefixtures("brisk")

@@ -1,7 +1,10 @@
 """SnapLogic's runs as the tests start, find, look at and stop them."""
 
 import json
+from contextlib import suppress
 from typing import Any
+
+import requests
 
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import RunStatus
@@ -29,6 +32,13 @@ def plan(access: Access, name: str = "hang", **task: Any) -> StartPlan:
 def trigger(access: Access, path: str) -> HttpRequest:
     """Somebody else's start."""
     return HttpRequest("POST", f"/api/1/rest/slsched/feed{path}", Effect.START, headers=vendor(access).task_headers)
+
+
+def somebody_starts(access: Access, path: str = f"{SALES}/hang") -> None:
+    """Start a run as somebody else does, who does not wait for its answer."""
+    call = trigger(access, path)
+    with suppress(requests.ReadTimeout):
+        requests.post(access.endpoint.base_url + call.path, headers=dict(call.headers), timeout=0.2)
 
 
 def whole(start: StartPlan) -> Flow[Started]:

@@ -19,13 +19,25 @@ from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import RunState
 from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.transport.retry import Patience
-from airflow_runctl.vendors.base import Flow, Open, Pause, Started
+from airflow_runctl.vendors.base import Flow, Started
 from airflow_runctl.vendors.snaplogic import trigger as module
 from airflow_runctl.vendors.snaplogic.trigger import Trigger, TriggeredTask
 from tests.servers.odd_server import OddServer, say
 from tests.unit.clients import Client
 from tests.unit.connections import Connections
-from tests.unit.vendors.snaplogic.runs import BRIEF, SALES, look, only_run, plan, started, trigger, vendor
+from tests.unit.later import Later
+from tests.unit.vendors.snaplogic.runs import (
+    BRIEF,
+    SALES,
+    look,
+    only_run,
+    plan,
+    somebody_starts,
+    started,
+    trigger,
+    vendor,
+    whole,
+)
 
 pytestmark = pytest.mark.usefixtures("brisk")
 
@@ -146,15 +158,9 @@ def test_runs_of_other_pipelines_and_projects_do_not_matter(client: Client, snap
 def test_two_new_runs_while_the_call_is_open_are_an_error_that_names_both(
     client: Client, snaplogic: Access, box: Sandbox
 ) -> None:
-    def with_a_rival() -> Flow[Started]:
-        start = plan(snaplogic)
-        search = yield from start.prepare()
-        yield Open(trigger(snaplogic, f"{SALES}/hang"))
-        yield Pause(0.3)
-        return (yield from start.start(search))
-
-    with pytest.raises(StartUncertain) as seen:
-        client.drive(snaplogic, with_a_rival())
+    rival = Later(lambda: box.requests(operation="start"), lambda: somebody_starts(snaplogic))
+    with rival, pytest.raises(StartUncertain) as seen:
+        client.drive(snaplogic, whole(plan(snaplogic)))
     ids = sorted(run["run_id"] for run in box.open_runs())
     assert len(ids) == 2
     assert seen.value.candidates == tuple(ids)
