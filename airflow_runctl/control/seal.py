@@ -2,14 +2,22 @@
 
 A handle lies in XComs, trigger arguments and callbacks, all of which others can read and write. What is
 acted on is only what the sealed token holds: Fernet (AES and HMAC) under a key derived from the
-connection with HKDF. No Fernet key of Airflow's is needed on the worker.
+connection. No Fernet key of Airflow's is needed on the worker.
+
+A password is short, and whoever reads a handle may try as many as they like. So the derivation is slow and takes
+memory (scrypt), with the connection's id and type as its salt; it is done once per process and connection. Tokens of
+0.1.0, whose key HKDF made, are opened still, and made no more.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import binascii
+import hashlib
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -18,7 +26,20 @@ from airflow_runctl.exceptions import HandleError
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import ExternalRun, Owner, Ownership, TaskKey
 
-PURPOSE: Final = b"airflow-runctl handle v1"
+VERSION: Final = "2"
+"""First character of a token; the Fernet token follows. One of 0.1.0 is a Fernet token alone, which begins with g."""
+
+PURPOSE: Final = b"airflow-runctl handle v2"
+PURPOSE_OF_0_1_0: Final = b"airflow-runctl handle v1"
+
+COST: Final = {"n": 2**15, "r": 8, "p": 1}
+"""Of scrypt: 32 MiB and 0.09 s on the machine that docs/connections.md names."""
+
+MOST_KEYS: Final = 256
+"""How many derived keys a process keeps."""
+
+SHOWN: Final = 80
+"""How many characters of a field that need not be true a message shows."""
 
 Handle = Mapping[str, Any]
 """The public form of a run, plain JSON: ``vendor``, ``conn_id``, ``run_id``, ``url``, ``started_at`` and ``token``."""
@@ -27,18 +48,29 @@ Handle = Mapping[str, Any]
 def handle_of(run: ExternalRun, access: Access) -> dict[str, Any]:
     """Return the public form of ``run``, with everything sealed in its ``token``."""
     content = {
+        **shown_of(run),
+        "ids": dict(run.ids),
+        "owner": _owner_out(run.owner),
+        "fingerprint": run.fingerprint,
+    }
+    token = VERSION + _fernet(access, access.seal_keys[0]).encrypt(json.dumps(content).encode()).decode("ascii")
+    return {**shown_of(run), "token": token}
+
+
+def shown_of(run: ExternalRun) -> dict[str, Any]:
+    """Return what a handle shows: plain JSON for people to read, without secrets."""
+    return {
         "vendor": run.vendor,
         "conn_id": run.conn_id,
         "run_id": run.run_id,
         "url": run.url,
         "started_at": run.started_at.isoformat(),
-        "ids": dict(run.ids),
-        "owner": _owner_out(run.owner),
-        "fingerprint": run.fingerprint,
     }
-    token = _seal(access.seal_keys).encrypt(json.dumps(content).encode()).decode("ascii")
-    shown = ("vendor", "conn_id", "run_id", "url", "started_at")
-    return {**{name: content[name] for name in shown}, "token": token}
+
+
+def verified(handle: Handle, run: ExternalRun) -> dict[str, Any]:
+    """Return a handle that was opened, and shows nothing but what is sealed in it."""
+    return {**handle, **shown_of(run)}
 
 
 def open_handle(handle: Handle, access: Access, *, found_at: TaskKey | None = None) -> ExternalRun:
@@ -47,34 +79,52 @@ def open_handle(handle: Handle, access: Access, *, found_at: TaskKey | None = No
     :param found_at: the task instance that the handle was found at; its token must name the same.
     :raises HandleError: if the token does not open, or names another connection or task instance.
     """
-    from cryptography.fernet import InvalidToken
-
-    name = describe(handle)
     try:
-        content = json.loads(_seal(access.seal_keys).decrypt(str(handle.get("token")).encode()))
-        run = _run_in(content)
-    except (InvalidToken, KeyError, ValueError, TypeError) as error:
+        run = _run_in(json.loads(_decrypted(handle.get("token"), access)))
+    except (KeyError, ValueError, TypeError) as error:
         raise HandleError(
-            f"The handle of {name} does not open with connection {access.conn_id!r}: it was altered, or the "
-            "connection's credential has changed since (then add the old one to its extra 'seal_key'). Nothing "
-            "was stopped; the run may be alive."
+            f"The handle of {describe(handle)} does not open with connection {access.conn_id!r}: it was altered, "
+            "sealed for another connection, or the connection's credential has changed since (then add the old one to "
+            "its extra 'seal_key'). Nothing was stopped; the run may be alive."
         ) from error
     if run.vendor != access.vendor.name or run.conn_id != access.conn_id:
         raise HandleError(
-            f"The handle of {name} was sealed for connection {run.conn_id!r} ({run.vendor}), not for "
+            f"The handle of {name_of(run)} was sealed for connection {run.conn_id!r} ({run.vendor}), not for "
             f"{access.conn_id!r}. Nothing was stopped."
         )
     if found_at is not None and (run.owner is None or run.owner.key != found_at):
         raise HandleError(
-            f"The handle of {name} was found at task instance {found_at}, but belongs to "
+            f"The handle of {name_of(run)} was found at task instance {found_at}, but belongs to "
             f"{run.owner.key if run.owner else 'none'}. Nothing was stopped."
         )
     return run
 
 
+async def aopen_handle(handle: Handle, access: Access, *, found_at: TaskKey | None = None) -> ExternalRun:
+    """Return the same in an event loop, which the derivation of a key must not hold up."""
+    if access.seal_keys:
+        await asyncio.to_thread(_fernet, access, access.seal_keys[0])
+    return open_handle(handle, access, found_at=found_at)
+
+
 def describe(handle: Handle) -> str:
-    """Return the words for a run that a message can use, from a handle that need not be true."""
-    return f"{handle.get('vendor')!s} run {handle.get('run_id')!s}"[:200]
+    """Return the words for a run that a message can use, from a handle that was not opened and need not be true."""
+    return f"{words_of(handle)} (unverified)"
+
+
+def words_of(handle: Handle) -> str:
+    """Return the same from a handle that was opened, see :func:`verified`."""
+    return f"{_printable(handle.get('vendor'))} run {_printable(handle.get('run_id'))}"
+
+
+def name_of(run: ExternalRun) -> str:
+    """Return the words for a run that a message can use."""
+    return f"{run.vendor} run {run.run_id}"
+
+
+def _printable(value: object) -> str:
+    text = "".join(character if character.isprintable() else "?" for character in str(value)[: SHOWN + 1])
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 
 def _owner_out(owner: Owner | None) -> dict[str, Any] | None:
@@ -110,16 +160,67 @@ def _run_in(content: Mapping[str, Any]) -> ExternalRun:
     )
 
 
-@lru_cache(maxsize=64)
-def _seal(keys: tuple[str, ...]) -> Any:
-    from cryptography.fernet import Fernet, MultiFernet
+def _decrypted(token: object, access: Access) -> bytes:
+    """Return what a token holds; only exactly what was made is a token.
 
-    return MultiFernet([Fernet(_derive(key)) for key in keys])
+    :raises ValueError: if it is none, or none of the connection's keys opens it.
+    """
+    from cryptography.fernet import InvalidToken
+
+    if not isinstance(token, str):
+        raise ValueError("no text")
+    is_ours = token.startswith(VERSION)
+    sealed = token.removeprefix(VERSION) if is_ours else token
+    if not _is_canonical(sealed):
+        raise ValueError("not base64 as it was made")
+    for fernet in _fernets(access) if is_ours else map(_fernet_of_0_1_0, access.seal_keys):
+        try:
+            content: bytes = fernet.decrypt(sealed.encode("ascii"))
+        except InvalidToken:
+            continue
+        return content
+    raise ValueError("opened by no key")
 
 
-def _derive(text: str) -> bytes:
+def _is_canonical(text: str) -> bool:
+    """Return False for base64 with spaces, more padding, or bits that nobody wrote: decoders let these pass."""
+    try:
+        return base64.urlsafe_b64encode(base64.urlsafe_b64decode(text.encode("ascii"))).decode("ascii") == text
+    except (binascii.Error, UnicodeEncodeError):
+        return False
+
+
+def _fernets(access: Access) -> Iterator[Any]:
+    """Yield each key only if the one before did not open the token: a derivation takes its time."""
+    return (_fernet(access, key) for key in access.seal_keys)
+
+
+_derived: dict[bytes, Any] = {}
+"""The digest of what a key is derived from, to the Fernet of that key."""
+
+_deriving: Final = threading.Lock()
+
+
+def _fernet(access: Access, text: str) -> Any:
+    from cryptography.fernet import Fernet
+    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+    salt = b"\0".join((PURPOSE, access.vendor.name.encode(), access.conn_id.encode()))
+    digest = hashlib.sha256(b"\0".join((salt, text.encode()))).digest()
+    with _deriving:
+        if digest not in _derived:
+            if len(_derived) >= MOST_KEYS:
+                _derived.clear()
+            key = Scrypt(salt=salt, length=32, **COST).derive(text.encode())
+            _derived[digest] = Fernet(base64.urlsafe_b64encode(key))
+        return _derived[digest]
+
+
+@lru_cache(maxsize=MOST_KEYS)
+def _fernet_of_0_1_0(text: str) -> Any:
+    from cryptography.fernet import Fernet
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-    key = HKDF(algorithm=SHA256(), length=32, salt=None, info=PURPOSE).derive(text.encode())
-    return base64.urlsafe_b64encode(key)
+    key = HKDF(algorithm=SHA256(), length=32, salt=None, info=PURPOSE_OF_0_1_0).derive(text.encode())
+    return Fernet(base64.urlsafe_b64encode(key))

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Final
 
 from airflow_runctl.compat import BaseNotifier, count
-from airflow_runctl.control.seal import Handle, describe
+from airflow_runctl.control.seal import Handle, words_of
 from airflow_runctl.runs import TaskKey
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ Callback = Mapping[str, Any]
 class SlowRun:
     """A run that has taken longer than ``warn_after``.
 
-    :param handle: its handle.
+    :param handle: its handle, opened: it shows what is sealed.
     :param where: the task instance that owns it.
     :param try_number: the attempt.
     :param seconds: for how long it has been running.
@@ -53,7 +53,7 @@ class SlowRun:
 
     def __str__(self) -> str:
         url = f" {self.handle['url']}" if self.handle.get("url") else ""
-        return f"{describe(self.handle)} has been running for {self.seconds:.0f} s, longer than warn_after{url}"
+        return f"{words_of(self.handle)} has been running for {self.seconds:.0f} s, longer than warn_after{url}"
 
     def context(self) -> dict[str, Any]:
         """Return what a callback is called with: as a deadline's context, and what belongs to the task besides."""

@@ -13,7 +13,7 @@ from airflow_runctl.compat import Channel
 from airflow_runctl.control.identity import search_lost
 from airflow_runctl.control.inventory import Found, look_for_handles, owned_by_others
 from airflow_runctl.control.records import LISTED_AFTER, note_intent, search_in
-from airflow_runctl.control.seal import Handle, describe
+from airflow_runctl.control.seal import Handle, describe, name_of
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote
 from airflow_runctl.control.stop_many import Connections, Report, Target, broken, quietly, stop_target
 from airflow_runctl.exceptions import RunctlError
@@ -115,7 +115,7 @@ class DagRunStop:
         target = await self._opened(connections, where, handle)
         if not isinstance(target, Target):
             return target
-        name = describe(handle)
+        name = name_of(target.run)
         if self.dry_run:
             log.info("dry run: %s of %s would be stopped", name, where)
             return Report(name, where)
@@ -162,7 +162,7 @@ class DagRunStop:
             return Report(name, where, error=str(error))
         owner = target.run.owner
         if owner is not None and owner.ownership is Ownership.NOBODY:
-            log.info("%s was started with leave_running=True; it is left alone", name)
+            log.info("%s was started with leave_running=True; it is left alone", name_of(target.run))
             return None
         return target
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_runctl.compat import Channel
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent
-from airflow_runctl.control.seal import Handle, open_handle
+from airflow_runctl.control.seal import Handle, aopen_handle, verified
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, stop
 from airflow_runctl.exceptions import ConnectionUnreadable, RunctlError
 from airflow_runctl.hooks.base import Access, hook_class
@@ -29,7 +29,7 @@ class Target:
 
     :param run: the run.
     :param access: the connection that reaches it.
-    :param handle: its handle, to tell it from a later one at the same task instance.
+    :param handle: its handle, to tell it from a later one at the same task instance; it shows what is sealed.
     """
 
     run: ExternalRun
@@ -98,7 +98,8 @@ class Connections:
         :raises RunctlError: if the handle cannot be trusted, or its connection not be read.
         """
         access = await self.access(str(handle.get("vendor")), str(handle.get("conn_id")))
-        return Target(open_handle(handle, access, found_at=found_at), access, handle)
+        run = await aopen_handle(handle, access, found_at=found_at)
+        return Target(run, access, verified(handle, run))
 
 
 async def stop_target(

@@ -219,7 +219,7 @@ class StartRunOperator(BaseOperator):
 
     def _resume(self, context: Context, handle: Handle) -> tuple[Attempt, ExternalRun]:
         """Return attempt and run after a deferral, in a process that knows nothing of them yet."""
-        from airflow_runctl.control.seal import describe, open_handle
+        from airflow_runctl.control.seal import describe, open_handle, verified
 
         try:
             access = self._connect()
@@ -228,7 +228,7 @@ class StartRunOperator(BaseOperator):
             error.add_note(f"{describe(handle)} may be alive: it cannot be reached from here.")
             raise
         attempt = self._begin(context, access, run.fingerprint or "")
-        attempt.handle, attempt.run = dict(handle), run
+        attempt.handle, attempt.run = verified(handle, run), run
         return attempt, run
 
     def _siblings(self, context: Context) -> frozenset[str]:

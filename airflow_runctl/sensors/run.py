@@ -311,9 +311,9 @@ class ExternalRunSensor(BaseSensorOperator):
 
     def _conclude(self, context: Context, handle: Handle, watched: Watched) -> dict[str, Any]:
         """Turn what the watching came to into a result or an error."""
-        from airflow_runctl.control.seal import describe
+        from airflow_runctl.control.seal import words_of
 
-        name = describe(handle)
+        name = words_of(handle)
         if watched.lost is not None:
             raise RunctlError(f"{name} was lost sight of: {watched.lost}")
         status = watched.status or self._at_limit(context, handle, name, watched.limit)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from airflow_runctl.compat import TRIGGERS_HEAR_OF_KILLS, BaseTrigger, TriggererChannel, TriggerEvent
 from airflow_runctl.control.ownership import is_followed
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent, noted_stop
-from airflow_runctl.control.seal import describe
+from airflow_runctl.control.seal import describe, name_of
 from airflow_runctl.control.slow_runs import Callback, SlowRun, acall
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
 from airflow_runctl.control.stop_many import Connections, Target, stop_target
@@ -97,7 +97,8 @@ class ExternalRunTrigger(BaseTrigger):
                 # All that Airflow below 3.3 lets a trigger know; it may also mean that the triggerer ends.
                 await self.on_kill()
             raise
-        yield TriggerEvent({HANDLE_KEY: self.external_run, **watched.out()})  # type: ignore[no-untyped-call]
+        handle = self._target.handle if self._target else self.external_run
+        yield TriggerEvent({HANDLE_KEY: handle, **watched.out()})  # type: ignore[no-untyped-call]
 
     async def _watch(self) -> Watched:
         target = await self._open_patiently()
@@ -131,6 +132,10 @@ class ExternalRunTrigger(BaseTrigger):
             self._target = await Connections(self._channel).open(self.external_run, self._where())
         return self._target
 
+    def _name(self) -> str:
+        """Return the words for the run: what is sealed in its handle, once that was opened."""
+        return name_of(self._target.run) if self._target else describe(self.external_run)
+
     def _where(self) -> TaskKey | None:
         """Return the task instance that is deferred on this trigger, which must be the run's owner."""
         ti = self.task_instance
@@ -138,7 +143,7 @@ class ExternalRunTrigger(BaseTrigger):
 
     async def _heard(self, what: object) -> None:
         """Log each change of state, and record a stop where the worker will read it."""
-        name = describe(self.external_run)
+        name = self._name()
         if isinstance(what, RunStatus):
             self.log.info("%s: %s (%s)", name, what.vendor_state, what.state.value)
         elif isinstance(what, RunctlError):
@@ -151,9 +156,9 @@ class ExternalRunTrigger(BaseTrigger):
     def _report(self, slow: Slow) -> None:
         """Report a slow run. The callback goes on by itself: the run is looked after meanwhile."""
         where, ti = self._where(), self.task_instance
-        if where is None or ti is None:
+        if where is None or ti is None or self._target is None:
             return
-        run = SlowRun(self.external_run, where, ti.try_number, slow.seconds)
+        run = SlowRun(self._target.handle, where, ti.try_number, slow.seconds)
         self.log.warning("%s", run)
         run.count(in_triggerer=True)
         if self.warn_callback:
@@ -162,7 +167,7 @@ class ExternalRunTrigger(BaseTrigger):
     async def _record(self, note: StopNote) -> None:
         target = await self._open()
         outcome = note.outcome.value if note.outcome else "asking"
-        self.log.info("Stop of %s (%s): %s", describe(self.external_run), note.reason.value, outcome)
+        self.log.info("Stop of %s (%s): %s", self._name(), note.reason.value, outcome)
         where = self._where()
         if where is None:
             return
@@ -170,9 +175,9 @@ class ExternalRunTrigger(BaseTrigger):
             if note.yields_to(noted_stop(await self._channel.get(AUDIT_KEY, where), target.run)):
                 return
             if note.outcome is None:
-                await note_intent(self._channel, where, note, self.external_run)
+                await note_intent(self._channel, where, note, target.handle)
             else:
-                await self._channel.set(AUDIT_KEY, audit_of(target.run, None, note), where)
+                await self._channel.set(AUDIT_KEY, audit_of(target.run, None, note, target.handle), where)
         except Exception:
             self.log.warning("Could not record the stop", exc_info=True)
 
@@ -191,11 +196,11 @@ class ExternalRunTrigger(BaseTrigger):
         _keep(stopper)
         done, _ = await asyncio.wait({stopper}, timeout=KILL_SECONDS)
         came = [task.result() for task in done] or [f"goes on; not confirmed in {KILL_SECONDS:.0f} s"]
-        self.log.info("Kill of %s: %s", describe(self.external_run), came[0])
+        self.log.info("Kill of %s: %s", self._name(), came[0])
 
     async def _stop_unless_followed(self) -> str:
         """Return what came of it; nobody need be there to hear it."""
-        name = describe(self.external_run)
+        name = self._name()
         try:
             if await self._is_followed():
                 return "nothing is stopped"
@@ -230,7 +235,7 @@ class ExternalRunTrigger(BaseTrigger):
         where = self._where()
         if where is None:
             return False
-        name = describe(self.external_run)
+        name = self._name()
         for attempt in range(ASK_OWNER_TRIES):
             try:
                 followed = await is_followed(self._channel, where, self.external_run)

@@ -371,6 +371,23 @@ def test_candidates_of_an_ambiguous_start_are_named_and_left_alone(stops: Stops,
     assert stops.states() == [False], "that of the other task"
 
 
+@pytest.mark.parametrize("opens", [True, False])
+def test_words_that_somebody_wrote_into_a_handle_are_not_said(stops: Stops, box: Sandbox, opens: bool) -> None:
+    """What is sealed names the run; of a handle that does not open some printable words are shown, and marked."""
+    stops.start("axiom", "start")
+    handle = stops.fake.xcom("start", HANDLE_KEY)
+    forged = {**handle, "run_id": "x\nERROR root: all is lost", "url": "https://evil.example"}
+    stops.fake.put_xcom("start", HANDLE_KEY, forged if opens else {**forged, "token": "2gAAAA"})
+    if opens:
+        (report,) = stops.deadline()
+        assert handle["run_id"] in report["run"]
+        assert "all is lost" not in str(report)
+        assert stops.fake.xcom("start", AUDIT_KEY)["run_id"] == handle["run_id"]
+        return
+    with pytest.raises(RunctlError, match=r"axiom run x\?ERROR root: all is lost \(unverified\)"):
+        stops.deadline()
+
+
 def test_siblings_run_is_not_stopped_for_that_of_a_lost_start(
     stops: Stops, box: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

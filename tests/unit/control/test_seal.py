@@ -1,13 +1,15 @@
 """A handle is opened by whoever can stop its run and by nobody else; only what is sealed in it counts."""
 
+import asyncio
 import dataclasses
 import json
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from airflow_runctl.control.seal import Handle, describe, handle_of, open_handle
+from airflow_runctl.control.seal import Handle, aopen_handle, describe, handle_of, open_handle, verified
 from airflow_runctl.exceptions import HandleError
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import ExternalRun, Owner, Ownership, TaskKey
@@ -100,7 +102,7 @@ def test_tampered_token_is_refused_with_the_runs_name(axiom: Access, handle: dic
     other = "B" if token[place] != "B" else "C"
     changed = token[:place] + other + token[place:][1:]
     said = refused({**handle, "token": changed}, axiom)
-    assert "axiom run Nightly prices #7 does not open with connection 'axiom_default'" in said
+    assert "axiom run Nightly prices #7 (unverified) does not open with connection 'axiom_default'" in said
     assert "the run may be alive" in said
 
 
@@ -120,12 +122,144 @@ def test_cut_token_and_missing_token_are_refused(axiom: Access, handle: dict[str
 def test_sealed_text_that_is_no_handle_is_refused(axiom: Access, handle: dict[str, Any], content: bytes) -> None:
     from airflow_runctl.control import seal
 
-    token = seal._seal(axiom.seal_keys).encrypt(content).decode()
+    token = seal.VERSION + seal._fernet(axiom, axiom.seal_keys[0]).encrypt(content).decode()
     refused({**handle, "token": token}, axiom)
 
 
-def test_hostile_names_are_cut_in_messages() -> None:
-    assert len(describe({"vendor": "x" * 5000, "run_id": "y" * 5000})) == 200
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda token: token + "=",
+        lambda token: token + "====",
+        lambda token: token.rstrip("="),
+        lambda token: token + " ",
+        lambda token: " " + token,
+        lambda token: token + "\n",
+        lambda token: token[:40] + " " + token[40:],
+        lambda token: token[:40] + "\n" + token[40:],
+        lambda token: token.replace("-", "+").replace("_", "/") + "" if set("-_") & set(token) else token + "+",
+        lambda token: token[0] + token,
+        lambda token: token[1:],
+        lambda token: "1" + token[1:],
+    ],
+)
+def test_only_exactly_the_token_that_was_made_opens(axiom: Access, handle: dict[str, Any], spoil: Any) -> None:
+    while "=" not in handle["token"] or not set("-_") & set(handle["token"]):
+        handle = handle_of(dataclasses.replace(RUN, fingerprint=(RUN.fingerprint or "") + "x"), axiom)
+    assert "does not open" in refused({**handle, "token": spoil(handle["token"])}, axiom)
+
+
+HOSTILE = "7\nERROR root: all is lost \x1b[31m \u202e evil \u0000 " + "y" * 5000
+
+
+def test_words_of_a_handle_that_was_not_opened_are_marked_printable_and_short() -> None:
+    said = describe({"vendor": HOSTILE, "run_id": HOSTILE})
+    assert said.endswith("(unverified)")
+    assert said.isprintable()
+    assert len(said) < 200
+
+
+def test_what_an_opened_handle_shows_is_what_was_sealed(axiom: Access, handle: dict[str, Any]) -> None:
+    forged = {**handle, "run_id": HOSTILE, "url": "https://evil.example", "left_by": 2}
+    assert verified(forged, open_handle(forged, axiom)) == {**handle, "left_by": 2}
+
+
+# -- how the key is made -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def derivations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The threads in which keys are derived from now on; none is known before."""
+    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+    from airflow_runctl.control import seal
+
+    threads: list[str] = []
+    derive = Scrypt.derive
+
+    class Noted:
+        def __init__(self, **how: Any) -> None:
+            assert how["n"] * how["r"] >= 2**18, "32 MiB"
+            self._scrypt = Scrypt(**how)
+
+        def derive(self, text: bytes) -> bytes:
+            threads.append(threading.current_thread().name)
+            return derive(self._scrypt, text)
+
+    monkeypatch.setattr(seal, "_derived", {})
+    monkeypatch.setattr("cryptography.hazmat.primitives.kdf.scrypt.Scrypt", Noted)
+    return threads
+
+
+def test_key_is_derived_once_for_a_process_and_connection_however_many_ask(
+    axiom: Access, derivations: list[str]
+) -> None:
+    threads = [threading.Thread(target=handle_of, args=(RUN, axiom)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for _ in range(100):
+        open_handle(handle_of(RUN, axiom), axiom)
+    assert len(derivations) == 1
+
+
+def test_event_loop_has_the_key_derived_in_a_thread(axiom: Access, derivations: list[str]) -> None:
+    handle = handle_of(RUN, axiom)
+    from airflow_runctl.control import seal
+
+    seal._derived.clear()
+    assert asyncio.run(aopen_handle(handle, axiom)) == RUN
+    assert len(derivations) == 2
+    assert derivations[1] != threading.main_thread().name
+
+
+def test_older_key_is_derived_only_if_the_newest_does_not_open(
+    connections: Connections, derivations: list[str]
+) -> None:
+    both = connections.access("axiom_default", {"seal_key": "two,one"})
+    assert open_handle(handle_of(RUN, both), both) == RUN
+    assert len(derivations) == 1
+
+
+def test_same_secret_makes_another_key_for_another_connection_or_vendor(
+    connections: Connections, axiom: Access, handle: dict[str, Any]
+) -> None:
+    password = connections.rows["axiom_default"]["password"]
+    for other in (
+        connections.access("snaplogic_default", password=password),
+        dataclasses.replace(axiom, conn_id="axiom_two"),
+    ):
+        assert "sealed for another connection" in refused(handle, other)
+
+
+def test_handle_of_0_1_0_opens_and_names_the_connection_that_it_was_sealed_for(axiom: Access) -> None:
+    token = of_0_1_0(RUN, axiom)
+    assert open_handle({"token": token}, axiom, found_at=HERE) == RUN
+    said = refused({"token": token}, dataclasses.replace(axiom, conn_id="axiom_two"))
+    assert "sealed for connection 'axiom_default' (axiom), not for 'axiom_two'" in said
+    refused({"token": "2" + token}, axiom)
+
+
+def of_0_1_0(run: ExternalRun, access: Access) -> str:
+    """Return a token as 0.1.0 made it: HKDF, no salt, the whole of the token Fernet's."""
+    import base64
+
+    from cryptography.fernet import Fernet
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    from airflow_runctl.control import seal
+
+    key = HKDF(SHA256(), 32, None, b"airflow-runctl handle v1").derive(access.seal_keys[0].encode())
+    inside = seal._fernet(access, access.seal_keys[0]).decrypt(handle_of(run, access)["token"][1:].encode())
+    return Fernet(base64.urlsafe_b64encode(key)).encrypt(inside).decode()
+
+
+def test_what_is_kept_of_a_key_is_not_the_credential(axiom: Access, handle: dict[str, Any]) -> None:
+    from airflow_runctl.control import seal
+
+    assert axiom.seal_keys[0].encode() not in b"".join(seal._derived)
 
 
 # -- found elsewhere -------------------------------------------------------------------------------------
@@ -160,13 +294,11 @@ def test_handle_of_another_vendor_is_refused(connections: Connections, handle: d
     """Even where both connections happen to have the same secret."""
     password = connections.rows["axiom_default"]["password"]
     access = connections.access("snaplogic_default", password=password)
-    said = refused(handle, access)
-    assert "sealed for connection 'axiom_default' (axiom), not for 'snaplogic_default'" in said
+    assert "sealed for another connection" in refused(handle, access)
 
 
 def test_handle_of_another_connection_of_the_same_vendor_is_refused(axiom: Access, handle: dict[str, Any]) -> None:
-    said = refused(handle, dataclasses.replace(axiom, conn_id="axiom_two"))
-    assert "sealed for connection 'axiom_default' (axiom), not for 'axiom_two'" in said
+    assert "sealed for another connection" in refused(handle, dataclasses.replace(axiom, conn_id="axiom_two"))
 
 
 def test_handle_of_a_connection_with_another_secret_is_refused(
