@@ -306,7 +306,10 @@ class Axiom(Vendor):
 
     def test(self) -> Flow[str]:
         """Read the remaining runtime, the smallest harmless call."""
-        left = (yield from self.remaining_runtime()).get("remaining")
+        told = yield from self.remaining_runtime()
+        if not {"used", "allowance", "remaining"} & told.keys():
+            raise BadAnswer("What answers here is not axiom.ai: it tells nothing of the remaining runtime.")
+        left = told.get("remaining")
         minutes = f"{left} minutes of runtime left" if left is not None else "the remaining runtime is not told"
         return f"Reached axiom.ai with this API key; {minutes}."
 

@@ -252,7 +252,10 @@ class BctrlWorkspaces(Bctrl):
 
     def test(self) -> Flow[str]:
         """List the workspaces, a harmless call."""
-        count = len((yield from self.list_workspaces()))
+        response = yield self.request("GET", "workspaces")
+        if not self.object_of(response, "the list of workspaces"):
+            raise BadAnswer("What answers here is not bctrl: it lists no workspaces.")
+        count = len(self.array_of(response, "workspaces"))
         return f"Reached bctrl (contract workspaces) with this API key; it sees {count} workspaces."
 
 

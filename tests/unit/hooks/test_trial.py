@@ -14,6 +14,7 @@ from airflow_runctl.hooks.bctrl import BctrlHook
 from airflow_runctl.hooks.snaplogic import SnapLogicHook
 from airflow_runctl.hooks.vectorshift import VectorShiftHook
 from airflow_runctl.sandbox.client import Sandbox
+from tests.servers.odd_server import OddServer, say
 
 Trial = Callable[..., tuple[bool, str]]
 
@@ -124,6 +125,19 @@ def test_an_address_that_is_not_the_vendors_is_told(trial: Trial, sandbox: Sandb
     assert not done
     assert "HTTP 404" in message
     assert f"Address: {sandbox.url}/elsewhere (if that is not the vendor's, mend the host; an empty one" in message
+
+
+PORTALS = [b"", b"[]", b'"x"', b"{}", b"7", b"null", b"<html><body>Please log in to the guest network</body></html>"]
+
+
+@every_connection
+@pytest.mark.parametrize("body", PORTALS, ids=repr)
+def test_an_answer_that_is_not_the_vendors_is_no_success(trial: Trial, conn_id: str, body: bytes) -> None:
+    """A captive portal, or a proxy's own page, answers everything with 200."""
+    with OddServer(say(body)) as portal:
+        done, message = trial(conn_id, host=portal.url)
+    assert not done, message
+    assert len(message) > 20
 
 
 @every_connection
