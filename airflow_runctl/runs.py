@@ -173,11 +173,13 @@ class StopResult:
     :param outcome: what it came to.
     :param status: the last look at the run, if there was one.
     :param seconds: from the first request to the outcome.
+    :param unknown: the vendor's word at the last look, if that was that it knows no such run.
     """
 
     outcome: StopOutcome
     status: RunStatus | None
     seconds: float
+    unknown: str | None = None
 
     @property
     def is_over(self) -> bool:

@@ -312,7 +312,7 @@ PATHS = [
     KillPath(
         "what was left is over before another is started",
         "control/takeover.py",
-        "        _end(attempt, run, status)\n",
+        "        _end(attempt, run, status, why)\n",
         "",
         (TAKEOVER, "another_wish or does_not_stop"),
     ),
@@ -470,10 +470,38 @@ PATHS = [
     KillPath(
         "asked is not stopped",
         "control/stop.py",
-        "            return _outcome(vendor, status), status\n        if not vendor.can_look(run)",
-        "            return _outcome(vendor, status), status\n        return StopOutcome.STOPPED, status\n"
+        "            return _outcome(vendor, look.status), look\n        if not vendor.can_look(run)",
+        "            return _outcome(vendor, look.status), look\n        return StopOutcome.STOPPED, look\n"
         "        if not vendor.can_look(run)",
         ("control/test_stop.py", ""),
+    ),
+    KillPath(
+        "a stop that was accepted and did nothing is asked for again",
+        "control/stop.py",
+        "            yield from _ask_again(vendor, run)\n",
+        "",
+        ("control/test_stop.py", "did_nothing"),
+    ),
+    KillPath(
+        "a run that is stopping, or cannot be seen, is not told again",
+        "control/stop.py",
+        "if look.shows_no_stop and time.time() >= ask_at:",
+        "if time.time() >= ask_at:",
+        ("control/test_stop.py", "told_again"),
+    ),
+    KillPath(
+        "an address that swallows the connection takes no other's time",
+        "transport/connections.py",
+        "self.proof.left() / (len(addresses) - tried)",
+        "self.proof.left()",
+        ("transport/test_proof.py", "address_that_answers"),
+    ),
+    KillPath(
+        "the look-up of a name ends with the request's time",
+        "transport/addresses.py",
+        "if not done.wait(seconds):",
+        "if not done.wait():",
+        ("transport/test_proof.py", "nobody_looks_up"),
     ),
     KillPath(
         "a run that may be alive is named",

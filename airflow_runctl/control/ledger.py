@@ -7,11 +7,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_runctl.compat import TaskStore, delete_xcom, get_xcom, set_xcom, task_key, task_store
+from airflow_runctl.control.arguments import Digests, differing, opened, sealed
 from airflow_runctl.control.records import (
     AMBIGUOUS,
     AUDIT_KEY,
@@ -50,6 +51,7 @@ class Leftover:
     :param at: when it was written, Unix time.
     :param was_cleared: a user has cleared the task since then; it is no mere retry.
     :param candidates: ids of the runs of which one may be the start's.
+    :param arguments: digests of the arguments of what was started; none are known of 0.1.0.
     """
 
     phase: str
@@ -60,6 +62,7 @@ class Leftover:
     at: float
     was_cleared: bool
     candidates: tuple[str, ...] = ()
+    arguments: Digests = field(default_factory=dict)
 
 
 class Ledger:
@@ -68,9 +71,10 @@ class Ledger:
     :param context: the attempt's context.
     :param access: the connection that seals its handles.
     :param fingerprint: digest of what the attempt starts.
+    :param arguments: digests of its arguments; ``None`` after a deferral.
     """
 
-    def __init__(self, context: Context, access: Access, fingerprint: str) -> None:
+    def __init__(self, context: Context, access: Access, fingerprint: str, arguments: Digests | None = None) -> None:
         ti: Any = context["ti"]
         self.where = task_key(ti)
         self._try_number: int = ti.try_number
@@ -78,6 +82,8 @@ class Ledger:
         self._store: TaskStore | None = task_store(context)
         self._access = access
         self.fingerprint = fingerprint
+        self._arguments = arguments
+        self._sealed_arguments: str | None = None
         self._search: Search = {}
         self._phase = ""
         self._waits = False
@@ -102,6 +108,7 @@ class Ledger:
             at=float(record.get("at") or 0.0),
             # The clear of a task that was not running allows as many tries again; that of a running one leaves
             # the number of tries alone, and a try beyond it can come only from there.
+            arguments=opened(record.get("arguments"), self._access),
             was_cleared=self._max_tries > int(record.get("max_tries") or 0) or self._try_number > self._max_tries + 1,
             candidates=tuple(record.get("candidates") or ()),
         )
@@ -126,6 +133,7 @@ class Ledger:
         :param owner: who starts it.
         """
         self._search = search
+        self._sealed_arguments = sealed(self._arguments or {}, self._access)
         self._put_store(STARTING, None)
         self._show_start(search, owner, datetime.now(UTC))
 
@@ -156,6 +164,7 @@ class Ledger:
         """Record a run that is alive; return its handle."""
         handle = handle_of(run, self._access)
         self._push(HANDLE_KEY, handle)
+        self._sealed_arguments = self._arguments_of(run)
         self._put_store(LIVE, handle)
         keep_link(run, self.where)
         return handle
@@ -196,6 +205,17 @@ class Ledger:
         left = self.left_by_earlier_attempt()
         return left.handle if left is not None and left.phase == LIVE else None
 
+    def differing(self, left: Leftover) -> str:
+        """Return the names of the arguments that differ from those of ``left``; an empty text if none can be told."""
+        return differing(self._arguments or {}, left.arguments)
+
+    def _arguments_of(self, run: ExternalRun) -> str | None:
+        """Return the digests of what ``run`` was started with; an earlier attempt's may have been others than now."""
+        if self._arguments is not None and run.fingerprint == self.fingerprint:
+            return sealed(self._arguments, self._access)
+        record = self._store.get(STORE_KEY) if self._store else None
+        return record.get("arguments") if isinstance(record, Mapping) else None
+
     def _names(self) -> dict[str, Any]:
         return {"vendor": self._access.vendor.name, "conn_id": self._access.conn_id}
 
@@ -214,6 +234,7 @@ class Ledger:
                 "handle": dict(handle) if handle else None,
                 "search": dict(self._search),
                 "fingerprint": self.fingerprint,
+                "arguments": self._sealed_arguments,
                 "try_number": self._try_number,
                 "max_tries": self._max_tries,
                 "at": time.time(),

@@ -6,6 +6,8 @@ command line all enter here.
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +26,8 @@ from airflow_runctl.exceptions import (
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus, StopOutcome, StopReason, StopResult
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.base import Flow, Pause, Tell, Vendor
+
+log = logging.getLogger(__name__)
 
 STOP_TIMEOUT: Final = 60.0
 """Seconds in which a stop has to be confirmed by default."""
@@ -123,77 +127,124 @@ def stop(
     began = time.time()
     note = replace(note, asked_at=datetime.now(UTC).isoformat(timespec="milliseconds"))
     if look_first:
-        status = yield from _look(vendor, run)
-        if status is not None and status.state.is_terminal:
-            return (yield from _ended(run, note, StopOutcome.ALREADY_FINISHED, status, began))
+        first = yield from _look(vendor, run)
+        if first.is_over:
+            return (yield from _ended(run, note, StopOutcome.ALREADY_FINISHED, first, began))
     yield Tell(note)
-    outcome, status = yield from _ask_and_confirm(vendor, run, began + timeout)
-    return (yield from _ended(run, note, outcome, status, began))
+    outcome, last = yield from _ask_and_confirm(vendor, run, began + timeout)
+    return (yield from _ended(run, note, outcome, last, began))
 
 
-def _ended(
-    run: ExternalRun, note: StopNote, outcome: StopOutcome, status: RunStatus | None, began: float
-) -> Flow[StopResult]:
-    result = StopResult(outcome, status, round(time.time() - began, 3))
+def _ended(run: ExternalRun, note: StopNote, outcome: StopOutcome, last: Look, began: float) -> Flow[StopResult]:
+    unknown = str(last.unknown) if last.unknown else None
+    result = StopResult(outcome, last.status, round(time.time() - began, 3), unknown)
     yield Tell(replace(note, outcome=outcome, seconds=result.seconds))
     return result
 
 
-def _ask_and_confirm(vendor: Vendor, run: ExternalRun, until: float) -> Flow[tuple[StopOutcome, RunStatus | None]]:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at a run gave; nothing, if none can be had.
+
+    :param status: the run, as it was seen.
+    :param failed: why it was not seen.
+    """
+
+    status: RunStatus | None = None
+    failed: RunctlError | None = None
+
+    @property
+    def unknown(self) -> NotFound | None:
+        """The vendor's word that it knows no such run."""
+        return self.failed if isinstance(self.failed, NotFound) else None
+
+    @property
+    def is_over(self) -> bool:
+        """True if the run was seen to be over."""
+        return self.status is not None and self.status.state.is_terminal
+
+    @property
+    def shows_no_stop(self) -> bool:
+        """True if the run was seen to go on as if nobody had told it to stop."""
+        return self.status is not None and self.status.state.is_live and self.status.state is not RunState.STOPPING
+
+
+def _ask_and_confirm(vendor: Vendor, run: ExternalRun, until: float) -> Flow[tuple[StopOutcome, Look]]:
     """Ask until the vendor accepts, then look until the run is over or the time is up."""
     refused: RunctlError | None = None
-    status: RunStatus | None = None
     wait = LOOK_EVERY
     while True:
         try:
-            status = (yield from vendor.ask_stop(run)).status
+            reply = yield from vendor.ask_stop(run)
             break
         except PROBLEMS as error:
             refused = error
-        status = yield from _look(vendor, run)
-        if (status is not None and status.state.is_terminal) or _is_gone(run, refused, status):
-            return StopOutcome.ALREADY_FINISHED, status
+        look = yield from _look(vendor, run)
+        if look.is_over or _is_gone(run, refused, look):
+            return StopOutcome.ALREADY_FINISHED, look
         if isinstance(refused, LoginRefused) or time.time() + wait > until:
-            raise _not_taken(vendor, run, refused)
+            raise _not_taken(vendor, run, refused, look)
         yield Pause(wait)
         wait = min(wait * 1.5, LONGEST_LOOK)
-    return (yield from _confirm(vendor, run, status, until))
+    return (yield from _confirm(vendor, run, reply.status, until))
 
 
 def _confirm(
     vendor: Vendor, run: ExternalRun, status: RunStatus | None, until: float
-) -> Flow[tuple[StopOutcome, RunStatus | None]]:
-    """Look until a run that was told to stop is over, or the time is up."""
+) -> Flow[tuple[StopOutcome, Look]]:
+    """Look until a run that was told to stop is over, or the time is up; ask again if it goes on all the same."""
     wait = LOOK_EVERY
+    pauses = iter(vendor.stop_again_after)
+    ask_at = time.time() + next(pauses, math.inf)
+    look = Look(status)
     while True:
-        if status is None:
-            status = yield from _look(vendor, run)
-        if status is not None and status.state.is_terminal:
-            return _outcome(vendor, status), status
+        if look.status is None:
+            look = yield from _look(vendor, run)
+        if look.is_over and look.status is not None:
+            return _outcome(vendor, look.status), look
         if not vendor.can_look(run) or time.time() + wait > until:
-            return StopOutcome.REQUESTED, status
+            return StopOutcome.REQUESTED, look
+        if look.shows_no_stop and time.time() >= ask_at:
+            log.info("%s run %s was told to stop and goes on; it is told again", vendor.label, run.run_id)
+            yield from _ask_again(vendor, run)
+            ask_at = time.time() + next(pauses, math.inf)
         yield Pause(wait)
-        status = None
+        look = Look()
         wait = min(wait * 1.5, LONGEST_LOOK)
 
 
-def _not_taken(vendor: Vendor, run: ExternalRun, refused: RunctlError) -> RunctlError:
+def _ask_again(vendor: Vendor, run: ExternalRun) -> Flow[None]:
+    """Ask once more for a stop that was accepted; a refusal of this one changes nothing of that."""
+    try:
+        yield from vendor.ask_stop(run)
+    except PROBLEMS as error:
+        log.info("%s did not take the stop of run %s once more: %s", vendor.label, run.run_id, error)
+
+
+def _not_taken(vendor: Vendor, run: ExternalRun, refused: RunctlError, look: Look) -> RunctlError:
     if isinstance(refused, NotFound):
         return refused
+    if look.unknown is not None and run.owner is None and not isinstance(refused, LoginRefused):
+        return NotFound(
+            f"{vendor.label} knows no run {run.run_id!r}, and did not take its stop either. {look.unknown} "
+            f"To the stop: {refused}",
+            status=look.unknown.status,
+        )
     where = f" ({run.url})" if run.url else ""
+    seen = f" To a look at it: {look.failed}" if isinstance(look.failed, VendorError) else ""
     return CannotStop(
-        f"{vendor.label} did not take the stop of run {run.run_id!r}{where}; the run may be alive. {refused}"
+        f"{vendor.label} did not take the stop of run {run.run_id!r}{where}; the run may be alive. {refused}{seen}"
     )
 
 
-def _look(vendor: Vendor, run: ExternalRun) -> Flow[RunStatus | None]:
+def _look(vendor: Vendor, run: ExternalRun) -> Flow[Look]:
     """Look at the run, if that is possible; a look that fails must not keep anybody from asking."""
     if not vendor.can_look(run):
-        return None
+        return Look()
     try:
-        return (yield from vendor.status(run))
-    except PROBLEMS:
-        return None
+        return Look((yield from vendor.status(run)))
+    except PROBLEMS as error:
+        return Look(failed=error)
 
 
 def _outcome(vendor: Vendor, status: RunStatus) -> StopOutcome:
@@ -202,10 +253,10 @@ def _outcome(vendor: Vendor, status: RunStatus) -> StopOutcome:
     return StopOutcome.STOPPED if status.state in stopped else StopOutcome.ALREADY_FINISHED
 
 
-def _is_gone(run: ExternalRun, refused: RunctlError | None, status: RunStatus | None) -> bool:
+def _is_gone(run: ExternalRun, refused: RunctlError | None, look: Look) -> bool:
     """Return True if the vendor does not know one of our runs any more.
 
     Of an id that a user typed it is an error, and shortly after a start it proves nothing.
     """
     ours_and_readable = run.owner is not None and time.time() - run.started_at.timestamp() > READABLE_AFTER
-    return status is None and isinstance(refused, NotFound) and ours_and_readable
+    return look.status is None and isinstance(refused, NotFound) and ours_and_readable

@@ -171,11 +171,19 @@ def failures(reports: Iterable[Report], *, confirmed: bool) -> list[str]:
     said = [f"{report.run}: {report.error}" for report in reports if report.error]
     if confirmed:
         said += [
-            f"{report.run}: asked to stop, not confirmed in {report.result.seconds:.0f} s; it may be alive."
+            f"{report.run}: asked to stop, not confirmed in {report.result.seconds:.0f} s; {_doubt(report)}"
             for report in reports
             if report.result and report.result.outcome is StopOutcome.REQUESTED
         ]
     return said
+
+
+def _doubt(report: Report) -> str:
+    """Say what is to be feared of a run whose stop was not confirmed; of one that a user named, it may be the ids."""
+    if report.result is None or report.result.unknown is None:
+        return "it may be alive."
+    feared = "it may be alive, though no look finds it" if report.where else "no look finds such a run"
+    return f"{feared}. {report.result.unknown}"
 
 
 __all__ = ["Connections", "Report", "Target", "failures", "stop_target"]

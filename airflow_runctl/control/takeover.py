@@ -22,7 +22,12 @@ from airflow_runctl.vendors.base import Search, StartPlan
 CLEAR_SECONDS: Final = 20.0
 """In which the stop of a cleared attempt's run shows, if one was sent."""
 
-ENDING: Final = frozenset({RunState.STOPPING, RunState.STOPPED, RunState.FAILED})
+ENDING: Final = {
+    RunState.STOPPING: "it is being stopped already",
+    RunState.STOPPED: "it was stopped already",
+    RunState.FAILED: "it has failed already",
+}
+"""States in which no attempt goes on with a run, and why."""
 
 NOT_SEEN: Final = RunStatus(RunState.RUNNING, "not seen")
 """Of a run that cannot be looked at: it is taken for alive."""
@@ -68,8 +73,8 @@ def take_over(attempt: Attempt, alike: Search | None = None, not_after: datetime
             f"Run {run.run_id} of an earlier attempt was stopped while nobody watched it, by a deadline or a "
             "person. A retry does not start it again; clear the task to do so."
         )
-    if not _goes_on_with(attempt, left, run, status):
-        _end(attempt, run, status)
+    if (why := _why_not(attempt, left, run, status)) is not None:
+        _end(attempt, run, status, why)
         return _restarted(attempt, again, not_after)
     if left.was_cleared:
         attempt.adopt(run)
@@ -152,16 +157,29 @@ def _status(attempt: Attempt, run: ExternalRun, left: Leftover) -> RunStatus:
         attempt.sleep(1.0)
 
 
-def _goes_on_with(attempt: Attempt, left: Leftover, run: ExternalRun, status: RunStatus) -> bool:
-    """Return True if the run that was left is the one that this attempt would start, and can go on."""
+def _why_not(attempt: Attempt, left: Leftover, run: ExternalRun, status: RunStatus) -> str | None:
+    """Return why this attempt does not go on with the run that was left; ``None`` if it does.
+
+    It does if that is the run which it would start, and which can go on.
+    """
+    on_retry = attempt.terms.on_retry
     another = run.fingerprint != attempt.ledger.fingerprint
     # A task that had succeeded and is cleared starts anew; one whose success was lost on the way does not.
     succeeded = left.phase == RELEASED and left.was_cleared
-    if succeeded or another or attempt.terms.on_retry == "restart":
-        return False
-    if status.state is RunState.SUSPENDED:
-        return attempt.terms.on_retry == "resume"
-    return status.state not in ENDING
+    stays = status.state is RunState.SUSPENDED and on_retry != "resume"
+    reasons = {
+        "the task had succeeded, and was cleared to start anew": succeeded,
+        _other_arguments(attempt, left): another,
+        "on_retry is 'restart'": on_retry == "restart",
+        f"it is suspended ({status.vendor_state}), and on_retry is not 'resume'": stays,
+        f"{ENDING.get(status.state)} ({status.vendor_state})": status.state in ENDING,
+    }
+    return next((why for why, holds in reasons.items() if holds), None)
+
+
+def _other_arguments(attempt: Attempt, left: Leftover) -> str:
+    names = attempt.ledger.differing(left)
+    return f"it was started with other arguments than now{f' ({names})' if names else ''}"
 
 
 def _resume(attempt: Attempt, run: ExternalRun, status: RunStatus) -> None:
@@ -202,13 +220,15 @@ def _restarted(attempt: Attempt, plan: StartPlan | None, not_after: datetime | N
         return None
 
 
-def _end(attempt: Attempt, run: ExternalRun, status: RunStatus) -> None:
+def _end(attempt: Attempt, run: ExternalRun, status: RunStatus, why: str) -> None:
     """See to it that the run of an earlier attempt is over before another one is started."""
-    if not status.state.is_terminal:
-        attempt.log.info("Ending run %s, which an earlier attempt left", run.run_id)
+    if status.state.is_terminal:
+        attempt.log.info("Run %s, which an earlier attempt left, is over and not gone on with: %s", run.run_id, why)
+    else:
+        attempt.log.info("Ending run %s, which an earlier attempt left: %s", run.run_id, why)
         if not attempt.stop(StopReason.LEFTOVER).is_over:
             raise RunctlError(
-                f"Run {run.run_id} of an earlier attempt was told to stop, and was not seen to be over within "
+                f"Run {run.run_id} of an earlier attempt was told to stop ({why}), and was not seen to be over within "
                 f"{attempt.terms.stop_timeout:.0f} s. No second run was started beside it."
             )
     attempt.close(status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from airflow_runctl.exceptions import ConnectionSetupError
 from airflow_runctl.hooks.base import RunHook, Settings
@@ -36,7 +37,15 @@ class BctrlHook(RunHook):
 
     @classmethod
     def build(cls, settings: Settings) -> Bctrl:
-        """Return bctrl as the connection describes it."""
+        """Return bctrl as the connection describes it.
+
+        A longer path that ends in ``/v1`` may be a gateway's own, and is let through.
+        """
+        if urlsplit(settings.base_url).path == "/v1":
+            raise ConnectionSetupError(
+                f"The host of connection {settings.conn_id!r} must not end in /v1: what is asked for begins with that "
+                "already, and nothing would be found. Take it out of the host."
+            )
         headers = bearer(settings.require(settings.password, "API key in its password"))
         api = settings.text("api", BctrlWorkspaces.contract).lower()
         subaccount = settings.text("subaccount_id")

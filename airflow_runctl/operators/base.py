@@ -39,6 +39,7 @@ from airflow_runctl.runs import HANDLE_KEY, ExternalRun, Owner, Ownership, StopR
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_runctl.control.arguments import Digests
     from airflow_runctl.control.attempt import Attempt
     from airflow_runctl.control.seal import Handle
     from airflow_runctl.control.slow_runs import Callback
@@ -70,7 +71,8 @@ class StartRunOperator(BaseOperator):
     :param stop_on_kill: stop the run when the task is killed, cleared or marked; True by default.
     :param on_retry: what a further try does with a run that an earlier one left: ``reattach`` to it while it is
         alive; ``resume`` it besides, if it is suspended (SnapLogic), may be paused (VectorShift: live under a word
-        that no page has) or is a browser that was stopped (bctrl); or ``restart``: stop it and start anew.
+        that no page has) or is a browser that was stopped (bctrl); or ``restart``: stop it and start anew. With
+        arguments that are others in each try, as ``{{ ti.try_number }}`` or the present time, it is always the last.
         Below Airflow 3.3 a try knows nothing of the one before: ``resume`` is refused, and ``retries`` warned about.
     :param stop_timeout: seconds in which a stop has to be confirmed, 60 by default.
     """
@@ -143,13 +145,14 @@ class StartRunOperator(BaseOperator):
 
         :returns: ``run_id``, ``state``, ``vendor_state``, ``url``, ``result`` and ``external_run`` (the handle).
         """
+        from airflow_runctl.control.arguments import digests_of
         from airflow_runctl.control.start import fingerprint_of, start
         from airflow_runctl.control.takeover import take_over
         from airflow_runctl.control.verdict import conclude
 
         access = self._connect()
         plan = self.plan(access.vendor)
-        attempt = self._begin(context, access, fingerprint_of(plan))
+        attempt = self._begin(context, access, fingerprint_of(plan), digests_of(plan.arguments))
         with self._nothing_left_behind(context, attempt):
             not_after = self._not_after(context)
             if take_over(attempt, plan.alike, not_after) is None:
@@ -206,12 +209,12 @@ class StartRunOperator(BaseOperator):
 
         return hook_class(self.vendor)(self.conn_id).access
 
-    def _begin(self, context: Context, access: Access, fingerprint: str) -> Attempt:
+    def _begin(self, context: Context, access: Access, fingerprint: str, arguments: Digests | None = None) -> Attempt:
         from airflow_runctl.control.attempt import Attempt, Terms
         from airflow_runctl.control.ledger import Ledger
 
         terms = Terms(self._owner(context), self.on_retry, self.stop_on_kill, self.stop_timeout, self.warning())
-        ledger = Ledger(context, access, fingerprint)
+        ledger = Ledger(context, access, fingerprint, arguments)
         self._attempt = Attempt(access, ledger, terms, self.log, self._siblings(context))
         if self._killed:
             self._attempt.kill()

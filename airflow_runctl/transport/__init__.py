@@ -4,6 +4,7 @@
 - ``retry.py``: which failures of which requests are followed by another try, and for how long.
 - ``proof.py``: what is known of a request: whether a byte of it was sent, and when it has to be over.
 - ``steps.py``: stepping through a flow, as both drivers do it.
+- ``addresses.py``: the addresses of a host, looked up within a time.
 - ``connections.py``: the connections of requests, which note what they send and end with the request's time.
 - ``sync.py``: the driver with requests: workers, signal handlers, hooks.
 - ``aio.py``: the driver with aiohttp: the triggerer, and where many runs are stopped at once.

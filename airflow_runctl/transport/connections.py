@@ -1,7 +1,8 @@
 """The connections of the requests client: they note the first byte that they send, and end with the request's time.
 
 A time-out of requests counts from byte to byte: a server which says one byte a second is waited for without an end.
-Here each wait, for a byte of the answer, of a proxy's or of a handshake, is given what is left of the whole.
+Here each wait, for a byte of the answer, of a proxy's or of a handshake, is given what is left of the whole. Where
+a name has several addresses each is given its share of that, so that one which is dead takes no other's time.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import io
 import socket
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+from airflow_runctl.transport.addresses import Address, addresses_of
 from airflow_runctl.transport.proof import Proof
 
 
@@ -77,9 +81,37 @@ class _Proving(HTTPConnection):
         self.sock: Any = _TimedSocket(self.sock, self.proof)
 
     def _new_conn(self) -> socket.socket:
-        self.timeout = self.proof.left() if self.timeout is None else min(float(self.timeout), self.proof.left())
-        sock = super()._new_conn()
-        sock.settimeout(self.proof.left())  # for the TLS handshake, if that is next
+        """Connect to the first address of the host that answers; the errors are those of urllib3."""
+        try:
+            return self._connected_to_one_of(addresses_of(self.host, self.port, self.proof.left()))
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"No connection to {self.host} in time: {error}") from error
+        except OSError as error:
+            raise NewConnectionError(self, f"No connection to {self.host}: {error}") from error
+
+    def _connected_to_one_of(self, addresses: Sequence[Address]) -> socket.socket:
+        failed = OSError("the name has no address")
+        for tried, address in enumerate(addresses):
+            try:
+                return self._connected(address, self.proof.left() / (len(addresses) - tried))
+            except OSError as error:
+                failed = error
+        raise failed
+
+    def _connected(self, address: Address, seconds: float) -> socket.socket:
+        family, kind, protocol, _, where = address
+        sock = socket.socket(family, kind, protocol)
+        try:
+            for option in self.socket_options or ():
+                sock.setsockopt(*option)
+            sock.settimeout(seconds if self.timeout is None else min(float(self.timeout), seconds))
+            sock.connect(where)
+            sock.settimeout(self.proof.left())  # for the TLS handshake, if that is next
+        except BaseException:  # also what a signal's handler raises
+            sock.close()
+            raise
         return sock
 
     def _tunnel(self) -> None:

@@ -344,6 +344,10 @@ class Vendor(ABC):
     failed_may_mean_stopped: ClassVar[bool]
     """True where the vendor shows a run that was stopped as plain failed."""
 
+    stop_again_after: ClassVar[tuple[float, ...]] = (10.0, 20.0, 40.0)
+    """Seconds after each accepted request to stop after which a run that goes on all the same is told again, within the
+    time that the stop has; empty where a stop must not be repeated."""
+
     suspended_hint: ClassVar[str] = "With on_retry='resume' a further try resumes it."
     """What an error about a suspended run tells to do."""
 

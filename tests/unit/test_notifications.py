@@ -23,6 +23,7 @@ from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.axiom.vendor import Axiom
+from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 from tests.fakes.airflow_3 import FakeAirflow, Unanswered
 from tests.fakes.airflow_any import Attempt, Start
 from tests.servers.odd_server import Answer, OddServer, say
@@ -246,6 +247,19 @@ def test_dry_run_only_says_what_it_would_stop(stops: Stops, box: Sandbox, caplog
     assert box.requests(operation="stop") == []
     assert stops.fake.xcom("start", AUDIT_KEY).get("stop") is None
     assert "would be stopped" in caplog.text
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_stop_that_was_accepted_and_did_nothing_is_asked_for_again(
+    stops: Stops, box: Sandbox, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SnapLogic, "stop_again_after", (0.1,))
+    stops.start(task_id="deaf")
+    stops.start(task_id="other")
+    box.fault("snaplogic", "stop", "body", body={}, count=1)
+    stops.stop(form)
+    assert stops.states() == [False, False]
+    assert len(box.requests(operation="stop")) == 3
 
 
 def test_stop_that_nobody_waits_for_was_only_requested(stops: Stops, box: Sandbox) -> None:

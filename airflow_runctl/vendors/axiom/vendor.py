@@ -73,8 +73,16 @@ HINTS: Final[Mapping[int, str]] = {
     403: "The runtime quota of the period is used up, or the plan has no API access.",
     404: "Names are exact: case and spaces count.",
     429: "At most 100 calls a minute are allowed for a key.",
-    503: "The queue is full; nothing was started.",
 }
+
+START_HINTS: Final = {**HINTS, QUEUE_FULL: "The queue is full; nothing was started."}
+
+NOT_THIS_RUNS: Final = (
+    "No API key goes with a stop, but pid and pw: they are outdated, or not those of this run. Each run has others; "
+    "take both from the viewer URL with which axiom.ai answered its trigger."
+)
+STOP_HINTS: Final = {401: NOT_THIS_RUNS, 403: NOT_THIS_RUNS, 404: NOT_THIS_RUNS, 429: HINTS[429]}
+"""Answers to ``/stop``. Which one wrong ones get is not documented; an error page has a 404 for an unknown run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,8 @@ class Axiom(Vendor):
     label: ClassVar[str] = "axiom.ai"
     states: ClassVar[Mapping[str, RunState]] = STATES
     failed_may_mean_stopped: ClassVar[bool] = True
+    # Once only: it has no word for a run that is stopping, and each call counts among the 100 a minute.
+    stop_again_after: ClassVar[tuple[float, ...]] = (30.0,)
     operations: ClassVar[frozenset[Operation]] = frozenset(
         {Operation.START, Operation.WATCH, Operation.STOP, Operation.LIST, Operation.TEST}
     )
@@ -131,7 +141,7 @@ class Axiom(Vendor):
         if response.status in START_REFUSED or (refused and (response.ok or response.status == QUEUE_FULL)):
             raise StartRefused(
                 f"axiom.ai refused to start {search['name']!r} (HTTP {response.status}: {_text(response)}). "
-                f"{HINTS.get(response.status, '')}".strip(),
+                f"{START_HINTS.get(response.status, '')}".strip(),
                 status=response.status,
             )
         if response.ok and isinstance(answer.get(VIEWER_KEY), str):
@@ -250,9 +260,8 @@ class Axiom(Vendor):
 
         Source: https://axiom.ai/docs/developer-hub/api/run-automations/run-reports
         """
-        answer = self._answer((yield self._request("/run-reports", count=count)))
-        data = answer.get("data")
-        reports = data.get("reports") if isinstance(data, Mapping) else None
+        data = self._data((yield self._request("/run-reports", count=count)), "the reports")
+        reports = data.get("reports")
         if not isinstance(reports, list):
             raise BadAnswer("axiom.ai's list of reports has no reports.")
         return [report for report in reports if isinstance(report, Mapping)]
@@ -262,8 +271,8 @@ class Axiom(Vendor):
 
         Source: https://axiom.ai/docs/developer-hub/api/run-automations/list-automations
         """
-        data = self._answer((yield self._request("/list-automations"))).get("data")
-        names = data.get("names") if isinstance(data, Mapping) else None
+        data = self._data((yield self._request("/list-automations")), "the list of automations")
+        names = data.get("names")
         if not isinstance(names, list):
             raise BadAnswer("axiom.ai's list of automations has no names.")
         return [str(name) for name in names]
@@ -273,10 +282,7 @@ class Axiom(Vendor):
 
         Source: https://axiom.ai/docs/developer-hub/api/usage-and-limits/remaining-runtime
         """
-        data = self._answer((yield self._request("/remaining-runtime"))).get("data")
-        if not isinstance(data, Mapping):
-            raise BadAnswer("axiom.ai's answer about the remaining runtime has no data.")
-        return data
+        return self._data((yield self._request("/remaining-runtime")), "the remaining runtime")
 
     # -- act -----------------------------------------------------------------------------------------
 
@@ -292,7 +298,7 @@ class Axiom(Vendor):
             raise CannotStop(self._why_unstoppable(run))
         body = {"pid": run.ids["pid"], "pw": run.ids["pw"]}
         response = yield HttpRequest("POST", "/stop", Effect.STOP, json=body)
-        self._answer(response, empty_is_fine=True)
+        self._answer(response, STOP_HINTS, empty_is_fine=True)
         return StopReply()
 
     def _why_unstoppable(self, run: ExternalRun) -> str:
@@ -318,23 +324,37 @@ class Axiom(Vendor):
     def _request(self, where: str, effect: Effect = Effect.READ, **body: Any) -> HttpRequest:
         return HttpRequest("POST", where, effect, json={"key": self.api_key, **body})
 
-    def _answer(self, response: HttpResponse, *, empty_is_fine: bool = False) -> Mapping[str, Any]:
+    def _answer(
+        self, response: HttpResponse, hints: Mapping[int, str] = HINTS, *, empty_is_fine: bool = False
+    ) -> Mapping[str, Any]:
         """Return the body; ``"status": "error"`` is an error whatever the HTTP status says."""
         if not response.ok:
-            raise self._error(response)
+            raise self._error(response, hints)
         body = response.json_or_none() if empty_is_fine else response.json()
         if not isinstance(body, Mapping):
             if empty_is_fine:
                 return {}
             raise BadAnswer(f"axiom.ai's answer is no JSON object: {response.excerpt()!r}")
         if body.get("status") == "error":
-            raise self._error(response)
+            raise self._error(response, hints)
         return body
 
-    def _error(self, response: HttpResponse) -> VendorError:
-        hint = HINTS.get(response.status, "")
+    def _data(self, response: HttpResponse, what: str) -> Mapping[str, Any]:
+        """Return the ``data`` of an answer; a call that failed may say so in place of ``success`` alone."""
+        answer = self._answer(response)
+        data, said = answer.get("data"), text_of(answer.get("status"))
+        if isinstance(data, Mapping) and data:
+            return data
+        if said is not None and said != "success":
+            raise VendorError(f"axiom.ai did not give {what}: {said.rstrip('.')}.", status=response.status)
+        if not isinstance(data, Mapping):
+            raise BadAnswer(f"axiom.ai's answer about {what} has no data.")
+        return data
+
+    def _error(self, response: HttpResponse, hints: Mapping[int, str]) -> VendorError:
+        hint = hints.get(response.status, "")
         return vendor_error(
-            response.status, f"axiom.ai answered HTTP {response.status}: {_text(response)}. {hint}".strip()
+            response.status, f"axiom.ai answered HTTP {response.status}: {_text(response).rstrip('.')}. {hint}".strip()
         )
 
 

@@ -20,14 +20,24 @@ class Viewer:
     :param pid: two-digit number of the pod group, leading zero kept.
     :param pw: the run's password.
     :param task_id: the run's task id, if the URL has it; it is no secret.
+    :raises InvalidIdentifier: if ``pid`` is anything else. The message does not repeat it: it may be the whole link.
     """
 
     pid: str
     pw: str = field(repr=False)
     task_id: str | None = None
 
+    def __post_init__(self) -> None:
+        if not _PID.fullmatch(self.pid):
+            raise InvalidIdentifier(
+                f"pid must be two digits, as text and with a leading zero ('07'); what was given has {len(self.pid)} "
+                "characters and is not that. In the viewer URL it is the last two of the four digits behind c-, as in "
+                "c-0007-v4-proxy; or give viewer_url instead of pid and pw. Nothing was asked of axiom.ai."
+            )
 
-_POD: Final = re.compile(r"(?:^|[^a-z0-9])c-\d{2}(\d{2})(?!\d)", re.IGNORECASE)
+
+_PID: Final = re.compile(r"[0-9]{2}")
+_POD: Final = re.compile(r"(?:^|[^a-z0-9])c-[0-9]{2}([0-9]{2})(?![0-9])", re.IGNORECASE)
 
 
 def parse_viewer_url(url: str) -> Viewer:

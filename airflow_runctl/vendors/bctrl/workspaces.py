@@ -54,7 +54,7 @@ class BctrlWorkspaces(Bctrl):
     filters: ClassVar[frozenset[str]] = frozenset({"name", "workspace_id"})
     not_found_hint: ClassVar[str] = (
         "If nothing at all is found: this contract (extra 'api' is workspaces) is the oldest, and probably retired; "
-        "set 'api' of the connection to browsers."
+        "set 'api' of the connection to browsers. Or the path in the connection's host ends in /v1, which it must not."
     )
 
     # -- start ---------------------------------------------------------------------------------------

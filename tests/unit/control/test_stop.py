@@ -4,12 +4,14 @@ import dataclasses
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from airflow_runctl.control import pause_resume
-from airflow_runctl.control.stop import StopNote, stop
+from airflow_runctl.control.attempt import KILL_SECONDS
+from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote, stop
 from airflow_runctl.exceptions import CannotStop, InvalidIdentifier, NotFound, RunctlError, VendorError
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import (
@@ -24,7 +26,9 @@ from airflow_runctl.runs import (
 from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.axiom.vendor import Axiom
-from airflow_runctl.vendors.base import HttpResponse
+from airflow_runctl.vendors.base import HttpResponse, Vendor
+from airflow_runctl.vendors.bctrl.browsers import BctrlBrowsers
+from airflow_runctl.vendors.bctrl.workspaces import BctrlWorkspaces
 from airflow_runctl.vendors.snaplogic.trigger import TriggeredTask
 from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 from airflow_runctl.vendors.vectorshift.vendor import VectorShift
@@ -215,6 +219,69 @@ def test_run_that_is_stopping_already_is_waited_for(snap: Case) -> None:
     assert snap.stop().outcome is StopOutcome.STOPPED
 
 
+# -- it was accepted and did nothing -----------------------------------------------------------------------
+
+DID_NOTHING: dict[str, Any] = {"kind": "body", "body": {"status": "success"}}
+
+
+def told_again_after(monkeypatch: pytest.MonkeyPatch, case: Case, *seconds: float) -> None:
+    monkeypatch.setattr(type(case.access.vendor), "stop_again_after", seconds)
+
+
+def test_stop_that_was_accepted_and_did_nothing_is_asked_for_again(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    told_again_after(monkeypatch, case, 0.1, 0.2)
+    case.box.fault(case.run.vendor, "stop", count=1, **DID_NOTHING)
+    result = case.stop()
+    assert result.outcome is StopOutcome.STOPPED
+    assert len(case.asked()) == 2
+    assert case.made["stop_requests"] == 1
+
+
+def test_it_is_asked_for_no_more_often_than_the_vendor_says(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    told_again_after(monkeypatch, case, 0.05, 0.1)
+    case.box.fault(case.run.vendor, "stop", **DID_NOTHING)
+    assert case.stop(timeout=1.5).outcome is StopOutcome.REQUESTED
+    assert len(case.asked()) == 3
+
+
+def test_vendor_that_lets_no_stop_be_repeated_is_asked_once(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    told_again_after(monkeypatch, case)
+    case.box.fault(case.run.vendor, "stop", **DID_NOTHING)
+    assert case.stop(timeout=0.5).outcome is StopOutcome.REQUESTED
+    assert len(case.asked()) == 1
+
+
+def test_run_that_is_seen_to_be_stopping_is_not_told_again(snap: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    told_again_after(monkeypatch, snap, 0.05, 0.05)
+    snap.behave(stop_seconds=0.6)
+    assert snap.stop().outcome is StopOutcome.STOPPED
+    assert len(snap.asked()) == 1
+
+
+def test_run_that_cannot_be_seen_is_not_told_again(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    told_again_after(monkeypatch, case, 0.05, 0.05)
+    case.box.fault(case.run.vendor, "stop", **DID_NOTHING)
+    case.box.fault(case.run.vendor, "status", "status", status=500)
+    assert case.stop(timeout=0.5).outcome is StopOutcome.REQUESTED
+    assert len(case.asked()) == 1
+
+
+def test_refusal_of_what_is_asked_once_more_takes_nothing_back(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    told_again_after(monkeypatch, case, 0.05)
+    case.box.fault(case.run.vendor, "stop", count=1, **DID_NOTHING)
+    case.box.fault(case.run.vendor, "stop", "status", status=409)
+    assert case.stop(timeout=0.5).outcome is StopOutcome.REQUESTED
+    assert len(case.asked()) == 2
+
+
+@pytest.mark.parametrize("vendor", [SnapLogic, Axiom, VectorShift, BctrlWorkspaces, BctrlBrowsers])
+def test_every_vendor_is_told_again_within_a_stops_time_and_never_within_a_kills(vendor: type[Vendor]) -> None:
+    waits = vendor.stop_again_after
+    assert KILL_SECONDS < waits[0] < STOP_TIMEOUT
+    assert all(later == 2 * earlier for earlier, later in pairwise(waits))
+    assert len(waits) < 4
+
+
 # -- it was over -----------------------------------------------------------------------------------------
 
 
@@ -344,6 +411,24 @@ def test_our_own_run_that_the_vendor_forgot_counts_as_over(snap: Case) -> None:
     snap.run = dataclasses.replace(snap.run, ids={"ruuid": "forgotten"}, started_at=begun)
     result = snap.stop()
     assert (result.outcome, result.status) == (StopOutcome.ALREADY_FINISHED, None)
+
+
+@pytest.mark.parametrize("hours", [0, 1])
+def test_refused_stop_of_our_own_run_that_no_look_knows_says_both(snap: Case, hours: int) -> None:
+    """The look alone may be what is broken, so it is not taken for the end of the run."""
+    snap.box.fault("snaplogic", "status", "status", status=404)
+    snap.box.fault("snaplogic", "stop", "status", status=400)
+    snap.run = dataclasses.replace(snap.run, started_at=datetime.now(UTC) - timedelta(hours=hours))
+    with pytest.raises(CannotStop, match=r"the run may be alive.*HTTP 400.*To a look at it: .*HTTP 404"):
+        snap.stop(timeout=0.2)
+
+
+def test_accepted_stop_of_a_run_that_no_look_knows_was_only_requested(snap: Case) -> None:
+    snap.box.fault("snaplogic", "status", "status", status=404)
+    snap.box.fault("snaplogic", "stop", "body", body={})
+    result = snap.stop(timeout=0.2)
+    assert (result.outcome, result.status) == (StopOutcome.REQUESTED, None)
+    assert "HTTP 404" in str(result.unknown)
 
 
 def test_not_found_shortly_after_the_start_proves_nothing(snap: Case) -> None:

@@ -100,6 +100,17 @@ def stop(fake: FakeAirflow, field_: Field) -> Callable[..., Attempt]:
 # -- the operators -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("field_", ["snaplogic_default"], indirect=True)
+def test_a_stop_that_was_accepted_and_did_nothing_is_asked_for_again(
+    field_: Field, stop: Callable[..., Attempt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SnapLogic, "stop_again_after", (0.1,))
+    field_.make("a")
+    field_.box.fault("snaplogic", "stop", "body", body={}, count=1)
+    assert [row["outcome"] for row in stop(search=field_.wanted).result] == ["stopped"]
+    assert len(field_.box.requests(operation="stop")) == 2
+
+
 def test_every_live_run_that_matches_is_stopped_and_listed(field_: Field, stop: Callable[..., Attempt]) -> None:
     wanted, other = field_.make("a"), field_.make("b")
     attempt = stop(search=field_.wanted, stop_reason="left over")

@@ -191,6 +191,8 @@ def test_every_spelling_of_a_connection_gives_the_same_requests(
         ("axiom_default", {"proxies": {"http": "proxy"}}, {}, "must be a URL, or an object of scheme to URL"),
         ("axiom_default", {}, {"host": "a..b"}, "The host of connection 'axiom_default' must be a name"),
         ("axiom_default", {}, {"host": "https://" + "x" * 64 + ".example"}, "must be a name or a http(s) URL"),
+        ("bctrl_default", {}, {"host": "https://api.bctrl.ai/v1"}, "'bctrl_default' must not end in /v1"),
+        ("bctrl_browsers", {}, {"host": "api.bctrl.ai/v1/"}, "Take it out of the host."),
         ("axiom_default", {"proxies": 7}, {}, "'proxies' of connection 'axiom_default' must be a URL, or an object"),
     ],
 )

@@ -11,6 +11,7 @@ from airflow_runctl.operators.snaplogic import (
     SnapLogicTriggerTaskOperator,
 )
 from airflow_runctl.sandbox.client import Sandbox
+from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 from tests.fakes.airflow_any import Attempt
 from tests.unit.operators.tasks import FINAL, Tasks
 
@@ -90,6 +91,36 @@ def test_viewer_url_without_a_password_is_said_and_not_repeated(tasks: Tasks, bo
     assert box.requests() == []
 
 
+@pytest.mark.parametrize(
+    "pid", ["7", "007", "7a", "{{ none }}", "\u0660\u0667", "https://vnc.example/?password=topsecret"]
+)
+def test_pid_that_is_not_two_digits_is_refused_before_anything_is_asked(tasks: Tasks, box: Sandbox, pid: str) -> None:
+    attempt = stop(tasks, AxiomStopRunOperator, pid=pid, pw="Qx3mT9", name="Hang")
+    assert "pid must be two digits, as text and with a leading zero ('07')" in attempt.said
+    assert "topsecret" not in attempt.said
+    assert box.requests() == []
+
+
+def test_pid_and_pw_of_another_run_are_told_to_be_outdated(tasks: Tasks, box: Sandbox) -> None:
+    tasks.leave_running("axiom")
+    attempt = stop(tasks, AxiomStopRunOperator, pid=tasks.only()["details"]["pid"], pw="ofYesterday", stop_timeout=0.1)
+    assert "pid and pw: they are outdated, or not those of this run" in attempt.said
+    assert "take both from the viewer URL" in attempt.said
+    assert "Names are exact" not in attempt.said
+    assert "ofYesterday" not in attempt.said
+    assert len(box.open_runs()) == 1
+
+
+def test_accepted_stop_that_did_nothing_is_asked_for_again(
+    tasks: Tasks, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SnapLogic, "stop_again_after", (0.1,))
+    result = tasks.leave_running()
+    box.fault("snaplogic", "stop", "body", body={}, count=1)
+    assert stop(tasks, external_run=result).result["outcome"] == "stopped"
+    assert len(box.requests(operation="stop")) == 2
+
+
 def test_queued_automation_cannot_be_stopped_which_is_said_and_where_to_do_it(tasks: Tasks, box: Sandbox) -> None:
     result = tasks.leave_running("axiom", name="Queued")
     attempt = stop(tasks, AxiomStopRunOperator, external_run=result)
@@ -142,7 +173,7 @@ def test_handle_of_another_dag_run_is_refused(tasks: Tasks, box: Sandbox) -> Non
 def test_tampered_handle_is_refused(tasks: Tasks, box: Sandbox) -> None:
     handle = tasks.leave_running()["external_run"]
     attempt = stop(tasks, external_run={**handle, "token": handle["token"][:-6] + "AAAAAA"})
-    assert "does not open with connection 'snaplogic_default': it was altered, or the connection's" in attempt.said
+    assert "does not open with connection 'snaplogic_default': it was altered, sealed for another connection" in attempt.said
     assert handle["run_id"] in attempt.said
     assert tasks.only()["open"]
 

@@ -10,6 +10,7 @@ from airflow_runctl.control.stop import StopNote
 from airflow_runctl.exceptions import LimitReached
 from airflow_runctl.runs import StopReason
 from airflow_runctl.sandbox.client import Sandbox
+from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 from tests.unit.later import Later
 from tests.unit.operators.tasks import FINAL, MODES, RETRIED, VENDORS, Tasks
 from tests.unit.versions import needs_task_store
@@ -92,6 +93,18 @@ def test_nothing_is_started_once_execution_timeout_has_passed(tasks: Tasks, box:
     assert box.runs() == []
     # Else a retry would look for a run of this start, and could take somebody else's.
     assert tasks.fake.stored("start").get("phase") != "starting"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_limit_whose_stop_was_accepted_and_did_nothing_is_asked_for_again(
+    tasks: Tasks, box: Sandbox, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SnapLogic, "stop_again_after", (0.1,))
+    box.fault("snaplogic", "stop", "body", body={}, count=1)
+    attempt = tasks.run(lambda **more: tasks.snaplogic(max_runtime=timedelta(seconds=0.2), **more), mode)
+    assert "took longer than max_runtime; it was stopped (stopped" in attempt.said
+    assert len(box.requests(operation="stop")) == 2
+    assert box.open_runs() == []
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -57,6 +57,33 @@ def tasks(fake: FakeAirflow) -> Tasks:
     return Tasks(fake)
 
 
+def test_terminate_of_a_run_that_there_is_not_says_so(tasks: Tasks, box: Sandbox) -> None:
+    """A caller saw the look at an unknown id answered with 404; of its terminate no document says anything."""
+    box.fault("vectorshift", "status", "status", status=404, body={"status": "failed", "error": "task not found"})
+    attempt = tasks.act(VectorShiftTerminateRunOperator, pipeline_id="pl-hang", run_id="nothing", stop_timeout=0.3)
+    assert "VectorShift knows no run 'nothing', and did not take its stop either" in attempt.said
+    assert "task not found. No such pipeline or run, or it is hidden from this API key" in attempt.said
+    assert "run nothing not found" in attempt.said
+    assert "may be alive" not in attempt.said
+
+
+def test_accepted_terminate_of_a_run_that_there_is_not_says_so(tasks: Tasks, box: Sandbox) -> None:
+    box.fault("vectorshift", "status", "status", status=404, body={"status": "failed", "error": "task not found"})
+    box.fault("vectorshift", "stop", "body", body={"status": "success"})
+    attempt = tasks.act(VectorShiftTerminateRunOperator, pipeline_id="pl-hang", run_id="nothing", stop_timeout=0.3)
+    assert "VectorShift run nothing: asked to stop, not confirmed in 0 s; no look finds such a run." in attempt.said
+    assert "task not found. No such pipeline or run" in attempt.said
+    assert "may be alive" not in attempt.said
+
+
+def test_accepted_terminate_of_a_run_of_ours_that_no_look_finds_may_be_alive(tasks: Tasks, box: Sandbox) -> None:
+    handle = tasks.start()["external_run"]
+    box.fault("vectorshift", "status", "status", status=404, body={"status": "failed", "error": "task not found"})
+    box.fault("vectorshift", "stop", "body", body={"status": "success"})
+    attempt = tasks.act(VectorShiftTerminateRunOperator, external_run=handle, stop_timeout=0.3)
+    assert "it may be alive, though no look finds it. VectorShift answered HTTP 404: task not found" in attempt.said
+
+
 # -- run a pipeline ----------------------------------------------------------------------------------------
 
 

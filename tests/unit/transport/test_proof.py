@@ -7,9 +7,11 @@ import dataclasses
 import select
 import socket
 import struct
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -203,3 +205,88 @@ def test_the_whole_of_a_request_ends_with_its_time(client: Client, axiom: Access
         with pytest.raises(TransportError):
             client.drive(access, sent_once(), Patience(total=1.0, answer=0.5, until=time.time() + 1.0))
         assert time.monotonic() - began < 10, "30 s of dripping were waited for"
+
+
+# -- a name with several addresses -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def black_holes() -> Iterator[tuple[list[str], int]]:
+    """Three addresses and a port, of which nothing answers a connection: their listeners' queues are full."""
+    with contextlib.ExitStack() as held:
+        port = free_port()
+        hosts = ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
+        for host in hosts:
+            held.enter_context(socket.create_server((host, port), backlog=0))
+            while True:
+                filling = held.enter_context(socket.socket())
+                filling.setblocking(False)
+                filling.connect_ex((host, port))
+                if not select.select([], [filling], [], 0.3)[1]:
+                    break
+        yield hosts, port
+
+
+@pytest.fixture
+def addresses(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[str]], None]:
+    """Let ``vendor.example`` have these addresses."""
+    true = socket.getaddrinfo
+
+    def has(hosts: Sequence[str]) -> None:
+        def look_up(host: str, port: int, *more: Any, **named: Any) -> list[Any]:
+            if host != "vendor.example":
+                return true(host, port, *more, **named)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in hosts]
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+    return has
+
+
+def test_a_name_of_which_no_address_answers_takes_no_more_than_the_requests_time(
+    client: Client, axiom: Access, black_holes: tuple[list[str], int], addresses: Callable[[Sequence[str]], None]
+) -> None:
+    hosts, port = black_holes
+    addresses(hosts)
+    began = time.monotonic()
+    with pytest.raises(TransportError) as seen:
+        client.drive(to(axiom, f"http://vendor.example:{port}"), sent_once(), Patience(total=0.1, answer=2.0))
+    assert time.monotonic() - began < 3.5, "each address was waited for as long as the request may take"
+    assert not seen.value.sent
+
+
+def test_an_address_that_answers_is_reached_behind_those_that_do_not(
+    client: Client, axiom: Access, black_holes: tuple[list[str], int], addresses: Callable[[Sequence[str]], None]
+) -> None:
+    hosts, port = black_holes
+    with OddServer(say(), port=port) as server:
+        addresses([*hosts, "127.0.0.1"])
+        access = to(axiom, f"http://vendor.example:{port}")
+        response = client.drive(access, sent_once(), Patience(total=0.1, answer=4.0))
+    assert response.ok
+    assert len(server.received) == 1
+
+
+def test_a_name_that_nobody_looks_up_in_time_ends_the_request(
+    client: Client, axiom: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = threading.Event()
+
+    def look_up(*_: Any, **__: Any) -> list[Any]:
+        answered.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    def ended() -> Flow[HttpResponse]:
+        try:
+            return (yield START)
+        finally:
+            ends.append(time.monotonic())
+            answered.set()  # asyncio waits for the thread of its look-up
+
+    ends: list[float] = []
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    began = time.monotonic()
+    with pytest.raises(TransportError) as seen:
+        client.drive(to(axiom, "http://vendor.example"), ended(), Patience(total=0.1, answer=0.5))
+    assert ends[0] - began < 10
+    assert not seen.value.sent

@@ -499,6 +499,23 @@ def test_each_status_has_its_error(
     assert hint in str(seen.value)
 
 
+@pytest.mark.parametrize(
+    ("ask", "what"),
+    [
+        (lambda v: v.reports(5), "the reports"),
+        (lambda v: v.automations(), "the list of automations"),
+        (lambda v: v.remaining_runtime(), "the remaining runtime"),
+    ],
+)
+@pytest.mark.parametrize("more", [{}, {"data": {}}])
+def test_a_failed_call_that_says_why_in_its_status_is_told_so(
+    client: Client, axiom: Access, box: Sandbox, ask: Any, what: str, more: dict[str, Any]
+) -> None:
+    box.fault("axiom", "any", "body", body={"status": "No reports for this plan.", **more})
+    with pytest.raises(VendorError, match=f"axiom.ai did not give {what}: No reports for this plan[.]$"):
+        client.drive(axiom, ask(vendor(axiom)))
+
+
 def test_rate_limit_that_lasts_is_an_error(client: Client, axiom: Access, box: Sandbox) -> None:
     box.settings("axiom", rate_limit_per_minute=0)
     with pytest.raises(RateLimited, match="100 calls a minute"):
@@ -537,7 +554,7 @@ def test_stop_with_an_empty_answer_was_taken(client: Client, axiom: Access, box:
 def test_stop_with_a_wrong_password_is_not_found_and_hits_nobody(client: Client, axiom: Access, box: Sandbox) -> None:
     run = started(client, axiom)
     wrong = dataclasses.replace(external(axiom, run), ids={**run.ids, "pw": "wrong"})
-    with pytest.raises(NotFound, match="Run not found"):
+    with pytest.raises(NotFound, match=r"Run not found\. No API key goes with a stop, but pid and pw.*viewer URL"):
         client.drive(axiom, vendor(axiom).ask_stop(wrong))
     assert len(box.open_runs()) == 1
 

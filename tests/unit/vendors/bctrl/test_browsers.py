@@ -487,3 +487,16 @@ def test_no_address_to_drive_the_browser_by_is_kept_or_told(browsers: Browsers) 
     assert browsers.box.seed not in str(run.ids)
     for value in (run, browsers.status(run), browsers.stop(run), browsers.vendor, browsers.access):
         assert browsers.box.seed not in repr(value)
+
+
+# -- a stop that did nothing -------------------------------------------------------------------------------
+
+
+def test_a_stop_that_did_nothing_is_asked_for_again(browsers: Browsers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BctrlBrowsers, "stop_again_after", (0.1,))
+    run = browsers.again()
+    body = {"id": SHOP, "status": "running", "currentRun": {"id": run.run_id, "status": "active"}}
+    browsers.box.fault("bctrl", "stop", "body", body=body, count=1)
+    assert browsers.stop(run).is_over
+    assert len(browsers.requests("stop")) == 2
+    assert browsers.open_ids() == []

@@ -220,3 +220,14 @@ def test_tasks_are_listed(agents: Agents, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(module, "PAGE", 1)
     runs = [agents.start().run_id for _ in range(3)]
     assert [task["id"] for task in agents.drive(agents.vendor.tasks.list())] == runs[::-1]
+
+
+# -- a cancel that did nothing -----------------------------------------------------------------------------
+
+
+def test_a_cancel_that_did_nothing_is_asked_for_again(agents: Agents, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BctrlBrowsers, "stop_again_after", (0.1,))
+    run = agents.start()
+    agents.box.fault("bctrl", "stop", "body", body={"id": run.run_id, "status": "running"}, count=1)
+    assert agents.stop(run).outcome is StopOutcome.STOPPED
+    assert len(agents.requests("stop")) == 2

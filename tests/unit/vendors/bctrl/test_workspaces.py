@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -354,6 +354,15 @@ def test_a_list_is_read_in_whatever_it_is_wrapped(runtimes: Runtimes, body: Any)
     assert runtimes.drive(runtimes.vendor.list_workspaces()) == [{"id": "w-1"}]
 
 
+def test_a_stop_that_did_nothing_is_asked_for_again(runtimes: Runtimes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BctrlWorkspaces, "stop_again_after", (0.1,))
+    run = runtimes.start()
+    body = {"id": run.ids["id"], "workspaceId": runtimes.workspace, "alias": run.ids["alias"], "status": "active"}
+    runtimes.box.fault("bctrl", "stop", "body", body=body, count=1)
+    assert runtimes.stop(run).outcome is StopOutcome.STOPPED
+    assert len(runtimes.requests("stop")) == 2
+
+
 def test_the_connection_test_says_what_was_reached(runtimes: Runtimes) -> None:
     said = runtimes.drive(runtimes.vendor.test())
     assert said == "Reached bctrl (contract workspaces) with this API key; it sees 1 workspaces."
@@ -363,6 +372,13 @@ def test_a_retired_contract_is_told_and_what_to_do(runtimes: Runtimes) -> None:
     runtimes.box.settings("bctrl", workspaces_retired=True)
     with pytest.raises(NotFound, match="the oldest, and probably retired; set 'api' of the connection to browsers"):
         runtimes.drive(runtimes.vendor.test())
+
+
+def test_a_gateway_whose_path_ends_in_v1_is_let_through_and_named_where_nothing_is_found(runtimes: Runtimes) -> None:
+    endpoint = runtimes.access.endpoint
+    access = replace(runtimes.access, endpoint=replace(endpoint, base_url=f"{endpoint.base_url}/v1"))
+    with pytest.raises(NotFound, match="Or the path in the connection's host ends in /v1, which it must not"):
+        runtimes.client.drive(access, runtimes.vendor.test())
 
 
 @pytest.mark.parametrize(

@@ -430,6 +430,14 @@ def test_a_stop_answered_with_another_word_is_believed_only_when_the_run_is_seen
     assert shift.stop(run, timeout=0.5).outcome is StopOutcome.REQUESTED
 
 
+def test_a_terminate_that_did_nothing_is_asked_for_again(shift: Shift, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(VectorShift, "stop_again_after", (0.1,))
+    run = shift.start()
+    shift.box.fault("vectorshift", "stop", "body", body={"status": "success"}, count=1)
+    assert shift.stop(run).outcome is StopOutcome.STOPPED
+    assert len(shift.sent("stop")) == 2
+
+
 def test_an_answer_that_is_not_vectorshifts_is_no_accepted_stop(shift: Shift) -> None:
     run = shift.start()
     shift.box.fault("vectorshift", "stop", "garbage")
