@@ -23,4 +23,6 @@ class ExternalRunLink(BaseOperatorLink):
 
         Airflow 3 asks when the task's process ends, and stores the answer over what is there.
         """
-        return str(XCom.get_value(key=LINK_KEY, ti_key=ti_key) or "")
+        address = XCom.get_value(key=LINK_KEY, ti_key=ti_key)
+        # Whoever may write XComs could have put a script there.
+        return address if isinstance(address, str) and address.startswith(("https://", "http://")) else ""

@@ -22,6 +22,15 @@ SECRET_IDS: Final = frozenset({"pw", "password", "viewer_url", "connect_url", "t
 """Names under which a vendor's ids of a run are credentials; masked in logs, hidden in rendered fields."""
 
 
+def printable(value: object, length: int = 80) -> str:
+    """Return text that somebody else may have written as a message can show it: printable, and cut.
+
+    :param length: how many characters of it.
+    """
+    text = "".join(character if character.isprintable() else "?" for character in str(value)[: length + 1])
+    return text if len(text) <= length else text[:length] + "..."
+
+
 class RunState(StrEnum):
     """Where a run stands. ``UNKNOWN`` (a vendor's word that nobody documents) counts as live."""
 

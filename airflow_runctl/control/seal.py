@@ -16,15 +16,17 @@ import base64
 import binascii
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Final
 
-from airflow_runctl.exceptions import HandleError
+from airflow_runctl.exceptions import ConnectionSetupError, HandleError
 from airflow_runctl.hooks.base import Access
-from airflow_runctl.runs import ExternalRun, Owner, Ownership, TaskKey
+from airflow_runctl.runs import ExternalRun, Owner, Ownership, TaskKey, printable
 
 VERSION: Final = "2"
 """First character of a token; the Fernet token follows. One of 0.1.0 is a Fernet token alone, which begins with g."""
@@ -38,9 +40,6 @@ COST: Final = {"n": 2**15, "r": 8, "p": 1}
 MOST_KEYS: Final = 256
 """How many derived keys a process keeps."""
 
-SHOWN: Final = 80
-"""How many characters of a field that need not be true a message shows."""
-
 Handle = Mapping[str, Any]
 """The public form of a run, plain JSON: ``vendor``, ``conn_id``, ``run_id``, ``url``, ``started_at`` and ``token``."""
 
@@ -53,6 +52,11 @@ def handle_of(run: ExternalRun, access: Access) -> dict[str, Any]:
         "owner": _owner_out(run.owner),
         "fingerprint": run.fingerprint,
     }
+    if not access.seal_keys:
+        raise ConnectionSetupError(
+            f"Connection {access.conn_id!r} has neither a credential nor a 'seal_key' in its extra to seal with. "
+            "Set 'seal_key' to a long random text."
+        )
     token = VERSION + _fernet(access, access.seal_keys[0]).encrypt(json.dumps(content).encode()).decode("ascii")
     return {**shown_of(run), "token": token}
 
@@ -70,7 +74,7 @@ def shown_of(run: ExternalRun) -> dict[str, Any]:
 
 def verified(handle: Handle, run: ExternalRun) -> dict[str, Any]:
     """Return a handle that was opened, and shows nothing but what is sealed in it."""
-    return {**handle, **shown_of(run)}
+    return {**shown_of(run), "token": handle["token"]}
 
 
 def open_handle(handle: Handle, access: Access, *, found_at: TaskKey | None = None) -> ExternalRun:
@@ -101,10 +105,15 @@ def open_handle(handle: Handle, access: Access, *, found_at: TaskKey | None = No
 
 
 async def aopen_handle(handle: Handle, access: Access, *, found_at: TaskKey | None = None) -> ExternalRun:
-    """Return the same in an event loop, which the derivation of a key must not hold up."""
-    if access.seal_keys:
-        await asyncio.to_thread(_fernet, access, access.seal_keys[0])
-    return open_handle(handle, access, found_at=found_at)
+    """Return the same in an event loop, which the derivation of a key must not hold up.
+
+    A thread is needed only until the newest key is derived, and for handles that an older one sealed.
+    """
+    newest = replace(access, seal_keys=access.seal_keys[:1])
+    if newest.seal_keys and _digest(newest, newest.seal_keys[0]) in _derived:
+        with suppress(HandleError):
+            return open_handle(handle, newest, found_at=found_at)
+    return await asyncio.to_thread(open_handle, handle, access, found_at=found_at)
 
 
 def describe(handle: Handle) -> str:
@@ -114,17 +123,12 @@ def describe(handle: Handle) -> str:
 
 def words_of(handle: Handle) -> str:
     """Return the same from a handle that was opened, see :func:`verified`."""
-    return f"{_printable(handle.get('vendor'))} run {_printable(handle.get('run_id'))}"
+    return f"{printable(handle.get('vendor'))} run {printable(handle.get('run_id'))}"
 
 
 def name_of(run: ExternalRun) -> str:
     """Return the words for a run that a message can use."""
     return f"{run.vendor} run {run.run_id}"
-
-
-def _printable(value: object) -> str:
-    text = "".join(character if character.isprintable() else "?" for character in str(value)[: SHOWN + 1])
-    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 
 def _owner_out(owner: Owner | None) -> dict[str, Any] | None:
@@ -198,25 +202,43 @@ def _fernets(access: Access) -> Iterator[Any]:
 _derived: dict[bytes, Any] = {}
 """The digest of what a key is derived from, to the Fernet of that key."""
 
+_digest_key: Final = os.urandom(32)
+"""Makes these digests worth nothing outside this process."""
+
 _deriving: Final = threading.Lock()
+LONGEST_WAIT: Final = 1.0
+"""Seconds for which another thread's derivation is waited for: a signal may have interrupted it, and come here."""
 
 
 def _fernet(access: Access, text: str) -> Any:
-    from cryptography.fernet import Fernet
-    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-
-    salt = b"\0".join((PURPOSE, access.vendor.name.encode(), access.conn_id.encode()))
-    digest = hashlib.sha256(b"\0".join((salt, text.encode()))).digest()
-    with _deriving:
+    digest = _digest(access, text)
+    waited = _deriving.acquire(timeout=LONGEST_WAIT)
+    try:
         if digest not in _derived:
             if len(_derived) >= MOST_KEYS:
                 _derived.clear()
-            key = Scrypt(salt=salt, length=32, **COST).derive(text.encode())
-            _derived[digest] = Fernet(base64.urlsafe_b64encode(key))
+            _derived[digest] = _fernet_of(text, _salt(access))
         return _derived[digest]
+    finally:
+        if waited:
+            _deriving.release()
 
 
-@lru_cache(maxsize=MOST_KEYS)
+def _fernet_of(text: str, salt: bytes) -> Any:
+    from cryptography.fernet import Fernet
+    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+    return Fernet(base64.urlsafe_b64encode(Scrypt(salt=salt, length=32, **COST).derive(text.encode())))
+
+
+def _salt(access: Access) -> bytes:
+    return b"\0".join((PURPOSE, access.vendor.name.encode(), access.conn_id.encode()))
+
+
+def _digest(access: Access, text: str) -> bytes:
+    return hashlib.blake2b(b"\0".join((_salt(access), text.encode())), key=_digest_key).digest()
+
+
 def _fernet_of_0_1_0(text: str) -> Any:
     from cryptography.fernet import Fernet
     from cryptography.hazmat.primitives.hashes import SHA256

@@ -23,11 +23,14 @@ from airflow_runctl.exceptions import (
     TransportError,
     VendorError,
 )
-from airflow_runctl.runs import ExternalRun, RunState, RunStatus, StopOutcome, StopReason, StopResult
+from airflow_runctl.runs import ExternalRun, RunState, RunStatus, StopOutcome, StopReason, StopResult, printable
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.base import Flow, Pause, Tell, Vendor
 
 log = logging.getLogger(__name__)
+
+LONGEST_TEXT: Final = 300
+"""How many characters of a reason that stands in a record are told: whoever may write XComs could have put it there."""
 
 STOP_TIMEOUT: Final = 60.0
 """Seconds in which a stop has to be confirmed by default."""
@@ -97,8 +100,8 @@ class StopNote:
         try:
             return cls(
                 StopReason(value["reason"]),
-                str(value["by"]),
-                value.get("text"),
+                printable(value["by"]),
+                None if value.get("text") is None else printable(value["text"], LONGEST_TEXT),
                 str(value.get("asked_at")),
                 StopOutcome(value["outcome"]) if value.get("outcome") else None,
                 value.get("seconds"),

@@ -134,3 +134,18 @@ def test_no_secret_of_a_connection_or_a_run_is_in_an_address(connections: Connec
     held = json.dumps(connections.rows[conn_id].get("extra", {}))
     for key in [*access.seal_keys, *(value for value in json.loads(held).values() if "-" in str(value))]:
         assert key not in (url or "")
+
+
+@pytest.mark.parametrize("forged", ["javascript:alert(1)", "data:text/html,x", " https://x", {"a": 1}, 7, ""])
+def test_button_opens_nothing_but_a_page(fake: FakeAirflow, box: Sandbox, forged: Any) -> None:
+    """Whoever may write XComs could put a script there."""
+    task = start(fake, box, wait_for_completion=False)
+    attempt = fake.run(task)
+    fake.put_xcom("run", LINK_KEY, forged)
+    assert ExternalRunLink().get_link(task, ti_key=attempt.ti.key if IS_AIRFLOW_2 else _key(fake)) == ""
+
+
+def _key(fake: FakeAirflow) -> Any:
+    from airflow.models.taskinstancekey import TaskInstanceKey
+
+    return TaskInstanceKey(fake.dag_id, "run", fake.run_id, 1, -1)

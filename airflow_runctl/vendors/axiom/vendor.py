@@ -57,6 +57,9 @@ REPORT_COUNT: Final = 50
 SETTLE_SECONDS: Final = 60.0
 """For how long after the trigger a final word without a report may still be the previous run's."""
 
+MINUTES: Final = ("used", "allowance", "remaining")
+"""What the remaining runtime is told by."""
+
 LOST_CALL_LOOKS: Final = 6
 LOOK_EVERY: Final = 5.0
 
@@ -282,7 +285,11 @@ class Axiom(Vendor):
 
         Source: https://axiom.ai/docs/developer-hub/api/usage-and-limits/remaining-runtime
         """
-        return self._data((yield self._request("/remaining-runtime")), "the remaining runtime")
+        response = yield self._request("/remaining-runtime")
+        data = self._data(response, "the remaining runtime")
+        if not any(isinstance(data.get(name), int | float) for name in MINUTES):
+            raise BadAnswer(f"axiom.ai's answer about the remaining runtime tells no minutes: {response.excerpt()!r}")
+        return data
 
     # -- act -----------------------------------------------------------------------------------------
 
@@ -312,10 +319,7 @@ class Axiom(Vendor):
 
     def test(self) -> Flow[str]:
         """Read the remaining runtime, the smallest harmless call."""
-        told = yield from self.remaining_runtime()
-        if not {"used", "allowance", "remaining"} & told.keys():
-            raise BadAnswer("What answers here is not axiom.ai: it tells nothing of the remaining runtime.")
-        left = told.get("remaining")
+        left = (yield from self.remaining_runtime()).get("remaining")
         minutes = f"{left} minutes of runtime left" if left is not None else "the remaining runtime is not told"
         return f"Reached axiom.ai with this API key; {minutes}."
 

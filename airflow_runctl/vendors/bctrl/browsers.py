@@ -309,9 +309,10 @@ class BctrlBrowsers(Bctrl):
 
     def test(self) -> Flow[str]:
         """Ask who the key belongs to."""
-        answer = self.object_of((yield self.request("GET", "auth", "whoami")), "the API key")
+        response = yield self.request("GET", "auth", "whoami")
+        answer = self.object_of(response, "the API key")
         if not answer:
-            raise BadAnswer("What answers here is not bctrl: it says nothing of the API key.")
+            raise BadAnswer(f"What answers here is not bctrl, it says nothing of the API key: {response.excerpt()!r}")
         names = ("email", "organizationId", "accountId", "subaccountId")
         known = [f"{name} {answer[name]}" for name in names if isinstance(answer.get(name), str)]
         return f"Reached bctrl (contract browsers) with this API key: {', '.join(known) or 'it does not say whose'}."

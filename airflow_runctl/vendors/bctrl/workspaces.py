@@ -254,7 +254,7 @@ class BctrlWorkspaces(Bctrl):
         """List the workspaces, a harmless call."""
         response = yield self.request("GET", "workspaces")
         if not self.object_of(response, "the list of workspaces"):
-            raise BadAnswer("What answers here is not bctrl: it lists no workspaces.")
+            raise BadAnswer(f"What answers here is not bctrl, it lists no workspaces: {response.excerpt()!r}")
         count = len(self.array_of(response, "workspaces"))
         return f"Reached bctrl (contract workspaces) with this API key; it sees {count} workspaces."
 

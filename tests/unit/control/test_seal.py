@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_runctl.control.seal import Handle, aopen_handle, describe, handle_of, open_handle, verified
-from airflow_runctl.exceptions import HandleError
+from airflow_runctl.exceptions import ConnectionSetupError, HandleError
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import ExternalRun, Owner, Ownership, TaskKey
 from tests.unit.connections import Connections
@@ -161,7 +161,7 @@ def test_words_of_a_handle_that_was_not_opened_are_marked_printable_and_short() 
 
 def test_what_an_opened_handle_shows_is_what_was_sealed(axiom: Access, handle: dict[str, Any]) -> None:
     forged = {**handle, "run_id": HOSTILE, "url": "https://evil.example", "left_by": 2}
-    assert verified(forged, open_handle(forged, axiom)) == {**handle, "left_by": 2}
+    assert verified(forged, open_handle(forged, axiom)) == handle
 
 
 # -- how the key is made -----------------------------------------------------------------------------------
@@ -212,6 +212,46 @@ def test_event_loop_has_the_key_derived_in_a_thread(axiom: Access, derivations: 
     assert asyncio.run(aopen_handle(handle, axiom)) == RUN
     assert len(derivations) == 2
     assert derivations[1] != threading.main_thread().name
+
+
+def test_event_loop_has_an_older_key_derived_in_a_thread_too(connections: Connections, derivations: list[str]) -> None:
+    one = connections.access("axiom_default", {"seal_key": "one"})
+    both = connections.access("axiom_default", {"seal_key": "two,one"})
+    handle = handle_of(RUN, one)
+    handle_of(RUN, both)
+    from airflow_runctl.control import seal
+
+    del seal._derived[seal._digest(one, "one")]
+    assert asyncio.run(aopen_handle(handle, both)) == RUN
+    assert len(derivations) == 3
+    assert derivations[2] != threading.main_thread().name
+
+
+def test_handle_of_0_1_0_needs_no_slow_key(axiom: Access, derivations: list[str]) -> None:
+    token = of_0_1_0(RUN, axiom)
+    from airflow_runctl.control import seal
+
+    seal._derived.clear()
+    derivations.clear()
+    assert asyncio.run(aopen_handle({"token": token}, axiom)) == RUN
+    assert derivations == []
+
+
+def test_derivation_that_a_signal_has_interrupted_is_not_waited_for(
+    axiom: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_runctl.control import seal
+
+    monkeypatch.setattr(seal, "_derived", {})
+    monkeypatch.setattr(seal, "LONGEST_WAIT", 0.05)
+    with seal._deriving:
+        handle = handle_of(RUN, axiom)
+    assert open_handle(handle, axiom) == RUN
+
+
+def test_connection_with_nothing_to_seal_with_is_said(axiom: Access) -> None:
+    with pytest.raises(ConnectionSetupError, match="'axiom_default' has neither a credential nor a 'seal_key'"):
+        handle_of(RUN, dataclasses.replace(axiom, seal_keys=()))
 
 
 def test_older_key_is_derived_only_if_the_newest_does_not_open(

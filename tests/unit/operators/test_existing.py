@@ -173,7 +173,10 @@ def test_handle_of_another_dag_run_is_refused(tasks: Tasks, box: Sandbox) -> Non
 def test_tampered_handle_is_refused(tasks: Tasks, box: Sandbox) -> None:
     handle = tasks.leave_running()["external_run"]
     attempt = stop(tasks, external_run={**handle, "token": handle["token"][:-6] + "AAAAAA"})
-    assert "does not open with connection 'snaplogic_default': it was altered, sealed for another connection" in attempt.said
+    assert (
+        "does not open with connection 'snaplogic_default': it was altered, sealed for another connection"
+        in attempt.said
+    )
     assert handle["run_id"] in attempt.said
     assert tasks.only()["open"]
 
