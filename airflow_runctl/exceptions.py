@@ -23,6 +23,10 @@ class InvalidIdentifier(RunctlError, ValueError):
     """An id or name that cannot be part of a path."""
 
 
+class WrongArgument(RunctlError, ValueError):
+    """An argument that is not what it has to be; nothing was sent."""
+
+
 class HandleError(RunctlError):
     """A handle cannot be trusted or opened; nothing was done with the run that it names."""
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_runctl.arguments.reading import odd_among_given, read_given, read_rendered
 from airflow_runctl.compat import (
     BaseNotifier,
     Channel,
@@ -19,6 +22,7 @@ from airflow_runctl.compat import (
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
 from airflow_runctl.control.stop_dag_run import DagRunStop
 from airflow_runctl.control.stop_many import Report, broken, failures
+from airflow_runctl.control.task_names import named_among, tasks_in, unknown_among
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.runs import StopReason
 
@@ -34,6 +38,12 @@ DAG_PROCESSOR_MARGIN: Final = 10.0
 """Seconds that a callback in the Dag processor leaves of ``dag_file_processor_timeout``."""
 
 
+UNGUESSED: Final = frozenset({"task_ids", "dry_run"})
+"""Arguments without which nobody can say what is to be stopped."""
+
+TASKS_SHOWN: Final = 20
+
+
 class StopRunsNotifier(BaseNotifier):
     """Stops every live run that is recorded in the Dag run, all at once.
 
@@ -47,10 +57,11 @@ class StopRunsNotifier(BaseNotifier):
     A run that is stopped by it is not started again by a retry. A task that is starting a run at that moment
     is waited for. Runs started with ``leave_running=True`` are left alone.
 
-    :param task_ids: only the runs of these tasks; of all by default. (templated)
+    :param task_ids: only the runs of these tasks, or of the tasks in these groups; of all by default. A name that the
+        Dag run has not is an error, once the others' runs are stopped. (templated; the text of a list is a list)
     :param stop_reason: a text for the logs and the audit record. (templated)
     :param wait_for_stop: wait until each run is seen to be over; True by default.
-    :param stop_timeout: seconds in which a stop has to be confirmed, 60 by default.
+    :param stop_timeout: seconds (a number, or a timedelta) in which a stop has to be confirmed, 60 by default.
     :param dry_run: only log what would be stopped.
     :param context: given by Airflow.
     """
@@ -62,16 +73,22 @@ class StopRunsNotifier(BaseNotifier):
         task_ids: Sequence[str] | str | None = None,
         stop_reason: str | None = None,
         wait_for_stop: bool = True,
-        stop_timeout: float = STOP_TIMEOUT,
+        stop_timeout: float | timedelta = STOP_TIMEOUT,
         dry_run: bool = False,
         context: Context | None = None,
     ) -> None:
         super().__init__(context=context)
-        self.task_ids = task_ids
+        self.task_ids: Any = task_ids
         self.stop_reason = stop_reason
         self.wait_for_stop = wait_for_stop
-        self.stop_timeout = stop_timeout
+        self.stop_timeout: Any = stop_timeout
         self.dry_run = dry_run
+        self._odd: Mapping[str, RunctlError] = {}
+        if context is None:
+            read_given(self, StopRunsNotifier)
+        else:
+            # At a deadline, of which nobody has looked at the arguments before: first the runs are stopped.
+            self._odd = odd_among_given(self, StopRunsNotifier)
 
     async def async_notify(self, context: Context) -> str:  # type: ignore[override]
         """Stop the runs, from the triggerer.
@@ -80,8 +97,11 @@ class StopRunsNotifier(BaseNotifier):
             triggerer dies of anything else): for each run ``run``, ``task``, ``outcome``, ``seconds``, ``error``.
         :raises RunctlError: if a run may still be alive.
         """
-        (stop,) = self._stops(context, TriggererChannel(), "deadline callback", START_PATIENCE, self.stop_timeout)
-        return json.dumps(self._said(await stop.run()))
+        self._read_rendered()
+        channel = TriggererChannel()
+        meant = await self._meant(context, channel)
+        (stop,) = self._stops(meant, context, channel, "deadline callback", START_PATIENCE, self.stop_timeout)
+        return json.dumps(self._said(await stop.run(), meant))
 
     def notify(self, context: Context) -> None:
         """Stop the runs, from the worker or the Dag processor.
@@ -100,51 +120,128 @@ class StopRunsNotifier(BaseNotifier):
         in_own_loop(self._stop_here(context))
 
     async def _stop_here(self, context: Mapping[str, Any]) -> None:
+        self._read_rendered()
         channel, by, patience, timeout = callback_channel(), "worker callback", WORKER_PATIENCE, self.stop_timeout
         if in_dag_processor():
             seconds = max(1.0, dag_file_seconds() - DAG_PROCESSOR_MARGIN)
             by, patience, timeout = "Dag processor", min(seconds, patience), min(timeout, seconds)
-        stops = self._stops(context, channel, by, patience / 2, timeout)
+        meant = await self._meant(context, channel)
+        stops = self._stops(meant, context, channel, by, patience / 2, timeout)
         came = await asyncio.gather(*(stop.run() for stop in stops), return_exceptions=True)
-        self._said([report for stop, found in zip(stops, came, strict=True) for report in _reports(stop, found)])
+        self._said([report for stop, found in zip(stops, came, strict=True) for report in _reports(stop, found)], meant)
+
+    def _read_rendered(self) -> None:
+        """Read what came out of the templates; refuse to guess which runs are meant, and if any.
+
+        :raises RunctlError: if ``task_ids`` or ``dry_run`` is not what it has to be.
+        """
+        read_rendered(self)
+        for name in UNGUESSED & self._odd.keys():
+            raise RunctlError(f"{self._odd[name]} Nothing was stopped.")
 
     def _stops(
-        self, context: Mapping[str, Any], channel: Channel, by: str, patience: float, timeout: float
+        self, meant: Meant, context: Mapping[str, Any], channel: Channel, by: str, patience: float, timeout: float
     ) -> list[DagRunStop]:
         note = StopNote(_reason(context), by, self.stop_reason)
         timeout = timeout if self.wait_for_stop else 0.0
         return [
             DagRunStop(channel, dag_id, run_id, note, task_ids, timeout, patience, self.dry_run)
-            for dag_id, run_id, task_ids in self._meant(context)
+            for dag_id, run_id, task_ids in meant.dag_runs
         ]
 
-    def _meant(self, context: Mapping[str, Any]) -> Iterator[tuple[str, str, frozenset[str] | None]]:
-        """Yield Dag id, run id and task ids (``None`` for all) of what is to be stopped.
+    async def _meant(self, context: Mapping[str, Any], channel: Channel) -> Meant:
+        """Return the Dag runs and tasks that are to be stopped, and which of ``task_ids`` are no tasks there."""
+        if "slas" in context:
+            return self._late(context)
+        dag_id, run_id = _dag_run_of(context)
+        if self.task_ids is None:
+            return Meant([(dag_id, run_id, None)])
+        wanted = _listed(self.task_ids)
+        there = await self._tasks_there(context, channel, wanted)
+        return Meant([(dag_id, run_id, named_among(wanted, there))], unknown_among(wanted, there), there)
 
-        An SLA miss of Airflow 2.11 names tasks and dates: that of the interval after the one that hangs. A task's
-        SLA counts from the end of the data interval, so what is late are its runs in Dag runs whose interval was
-        over by then.
+    async def _tasks_there(
+        self, context: Mapping[str, Any], channel: Channel, wanted: frozenset[str]
+    ) -> frozenset[str]:
+        """Return the tasks that there are.
+
+        The Dag knows them where the context has it: on the worker, in the Dag processor, at an SLA miss. What it does
+        not know (it may have changed since), and everything at a deadline, is looked for among the states of the Dag
+        run's tasks.
         """
-        given = [self.task_ids] if isinstance(self.task_ids, str) else self.task_ids
-        wanted = None if given is None else frozenset(given)
-        if "slas" not in context:
-            yield (*_dag_run_of(context), wanted)
-            return
+        there = _tasks_of(context)
+        if there and not unknown_among(wanted, there):
+            return there
+        try:
+            return there | tasks_in(await channel.task_states(*_dag_run_of(context)))
+        except Exception:
+            if not there:
+                raise
+            self.log.exception("Could not look for tasks that the Dag does not know")
+            return there
+
+    def _late(self, context: Mapping[str, Any]) -> Meant:
+        """Return what an SLA miss of Airflow 2.11 means: late tasks, in each unfinished Dag run that is late.
+
+        It names tasks and dates: that of the interval after the one that hangs. A task's SLA counts from the end of
+        the data interval, so what is late are its runs in Dag runs whose interval was over by then.
+        """
         missed: dict[str, Any] = {}
         for sla in context["slas"]:
             missed[sla.task_id] = max(sla.execution_date, missed.get(sla.task_id, sla.execution_date))
+        there = _tasks_of(context) | missed.keys()
+        wanted = there if self.task_ids is None else _listed(self.task_ids)
+        meant = Meant([], unknown_among(wanted, there), there)
         dag_id = context["dag"].dag_id
         for run_id, due in unfinished_dag_runs(dag_id).items():
             late = frozenset(task_id for task_id, date in missed.items() if due <= date)
-            if late := late if wanted is None else late & wanted:
-                yield dag_id, run_id, late
+            if late := late & named_among(wanted, there):
+                meant.dag_runs.append((dag_id, run_id, late))
+        return meant
 
-    def _said(self, reports: list[Report]) -> list[dict[str, Any]]:
-        """Log the sum, and raise if a run may still be alive: a callback that failed is seen."""
-        self.log.info("%d runs %s", len(reports), "would be stopped" if self.dry_run else "were told to stop")
-        if said := failures(reports, confirmed=self.wait_for_stop):
+    def _said(self, reports: list[Report], meant: Meant) -> list[dict[str, Any]]:
+        """Log the sum, and raise if a run may still be alive, one that was named wrongly too: a failure is seen."""
+        told = f"{len(reports)} runs {'would be stopped' if self.dry_run else 'were told to stop'}"
+        self.log.info("%s", told)
+        said = failures(reports, confirmed=self.wait_for_stop)
+        if meant.unknown:
+            said.append(f"{meant.about()}. Of the others {told}.")
+        said += [f"{error} The default was taken instead." for error in self._odd.values()]
+        if said:
             raise RunctlError("Not every run was stopped. " + " ".join(said))
         return [report.out() for report in reports]
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """What is to be stopped.
+
+    :param dag_runs: Dag id, run id and task ids (``None`` for all).
+    :param unknown: what of ``task_ids`` is no task there.
+    :param there: the tasks that are.
+    """
+
+    dag_runs: list[tuple[str, str, frozenset[str] | None]]
+    unknown: frozenset[str] = frozenset()
+    there: frozenset[str] = frozenset()
+
+    def about(self) -> str:
+        """Say which names are unknown, and what there is instead."""
+        some = sorted(self.there)[:TASKS_SHOWN]
+        more = f" and {len(self.there) - len(some)} more" if len(self.there) > len(some) else ""
+        return (
+            f"task_ids names {', '.join(map(repr, sorted(self.unknown)))}, which is no task of this Dag run; "
+            f"there are {', '.join(some) or 'none'}{more}"
+        )
+
+
+def _listed(task_ids: Any) -> frozenset[str]:
+    return frozenset([task_ids] if isinstance(task_ids, str) else task_ids)
+
+
+def _tasks_of(context: Mapping[str, Any]) -> frozenset[str]:
+    """Return the tasks of the Dag in the context, if it has one."""
+    return frozenset(getattr(context.get("dag"), "task_ids", ()))
 
 
 def _reports(stop: DagRunStop, came: list[Report] | BaseException) -> list[Report]:

@@ -406,7 +406,7 @@ PATHS = [
     KillPath(
         "a deadline's callback stops the runs",
         "notifications.py",
-        "return json.dumps(self._said(await stop.run()))",
+        "return json.dumps(self._said(await stop.run(), meant))",
         "return json.dumps([])",
         (NOTIFIER, "deadline"),
     ),

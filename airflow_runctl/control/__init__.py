@@ -40,6 +40,7 @@ In the order in which one reads them:
 ``ownership.py``          whether an attempt still follows its run, asked before a stop for a user's sake
 ``inventory.py``          what the tasks of a Dag run have recorded
 ``siblings.py``           whose turn it is to start, where runs could be taken for each other's
+``task_names.py``         which of a Dag run's tasks are meant by the names that a user gives
 ``stop_many.py``          many runs at once, a report on each
 ``stop_dag_run.py``       all that a Dag run left alive, starts in flight included
 ``stop_by_search.py``     all live runs that match a search

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from airflow_runctl.arguments.reading import read_call
 from airflow_runctl.compat import BlockingChannel
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
 from airflow_runctl.control.stop_many import Report, Target, failures, stop_target
@@ -123,7 +124,7 @@ def stop_all_matching(
     *,
     report_only: bool = False,
     max_runs: int = MAX_RUNS,
-    stop_timeout: float = STOP_TIMEOUT,
+    stop_timeout: float | timedelta = STOP_TIMEOUT,
     stop_reason: str | None = None,
 ) -> list[dict[str, Any]]:
     """Stop every live run that matches, from plain Python: ``stop_all_matching(BctrlHook(), {"name": "shop"})``.
@@ -139,9 +140,18 @@ def stop_all_matching(
     """
     from airflow_runctl.transport.aio import in_own_loop
 
+    given = read_call(
+        "stop_all_matching",
+        filters=filters,
+        report_only=report_only,
+        max_runs=max_runs,
+        stop_timeout=stop_timeout,
+        stop_reason=stop_reason,
+    )
+    timeout = given["stop_timeout"]
     note = StopNote(StopReason.BY_HAND, "hook", stop_reason)
-    doing = stop_matching(hook.access, filters, note, report_only=report_only, max_runs=max_runs, timeout=stop_timeout)
-    return outcomes(in_own_loop(doing), confirmed=stop_timeout > 0)
+    doing = stop_matching(hook.access, filters, note, report_only=report_only, max_runs=max_runs, timeout=timeout)
+    return outcomes(in_own_loop(doing), confirmed=timeout > 0)
 
 
 def outcomes(matches: list[Match], *, confirmed: bool) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from airflow_runctl.arguments.reading import read_call
 from airflow_runctl.hooks.base import RunHook, Settings
 from airflow_runctl.vendors.axiom.vendor import Axiom
 
@@ -35,6 +36,7 @@ class AxiomHook(RunHook):
         :param count: how many; the maximum is not documented.
         :returns: dicts with ``task_name``, ``status``, ``description``, ``created_at``, ``updated_at``.
         """
+        read_call("AxiomHook.get_reports", count=count)
         return self.run(self._axiom().reports(count))
 
     def list_automations(self) -> list[str]:

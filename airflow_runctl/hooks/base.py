@@ -8,6 +8,7 @@ from functools import cache, cached_property
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
+from airflow_runctl.arguments.reading import read_given
 from airflow_runctl.compat import BaseHook, TriggererChannel, mask_secret
 from airflow_runctl.exceptions import ConnectionSetupError, HandleError
 from airflow_runctl.hooks.forms import ConnectionForm
@@ -42,7 +43,9 @@ class RunHook(ConnectionForm, BaseHook):
     def __init__(self, conn_id: str | None = None, **kwargs: Any) -> None:
         super().__init__()
         # The connection form's test names the id by the hook's own attribute.
-        self.conn_id: str = conn_id or kwargs.get(self.conn_name_attr) or self.default_conn_name
+        given = kwargs.get(self.conn_name_attr) if conn_id is None else conn_id
+        self.conn_id: str = self.default_conn_name if given is None else given
+        read_given(self, RunHook)
 
     @classmethod
     @abstractmethod

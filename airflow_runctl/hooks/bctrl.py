@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+from airflow_runctl.arguments.reading import read_call
 from airflow_runctl.exceptions import ConnectionSetupError
 from airflow_runctl.hooks.base import RunHook, Settings
 from airflow_runctl.vendors.base import bearer
@@ -83,6 +84,7 @@ class BctrlHook(RunHook):
 
         Source: https://platform.bctrl.ai/api/api-reference/workspaces/runtimes-list
         """
+        read_call("BctrlHook.list_runtimes", workspace_id=workspace_id)
         return self._shown(self.run(self._over(BctrlWorkspaces).list_runtimes(workspace_id)))
 
     def list_browsers(self) -> list[Mapping[str, Any]]:
@@ -91,6 +93,7 @@ class BctrlHook(RunHook):
 
     def list_runs(self, browser_id: str | None = None) -> list[Mapping[str, Any]]:
         """Return the runs of a browser, or of all, newest first, over contract browsers."""
+        read_call("BctrlHook.list_runs", browser_id=browser_id)
         return self._shown(self.run(self._over(BctrlBrowsers).list_runs(browser_id)))
 
     def list_tasks(self) -> list[Mapping[str, Any]]:

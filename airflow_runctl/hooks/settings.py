@@ -43,8 +43,14 @@ class Settings:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def text(self, name: str, default: str = "") -> str:
-        """Return an extra field as stripped text."""
+        """Return an extra field as stripped text.
+
+        :raises ConnectionSetupError: if it is a list or an object.
+        """
         value = self.extra.get(name)
+        if isinstance(value, Mapping | list):
+            kind = "a list" if isinstance(value, list) else "an object"
+            raise ConnectionSetupError(f"Extra {name!r} of connection {self.conn_id!r} must be a text, not {kind}.")
         return default if value is None or value == "" else str(value).strip()
 
     def require(self, value: str, what: str) -> str:

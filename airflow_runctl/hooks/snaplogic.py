@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, cast
 
+from airflow_runctl.arguments.reading import read_call
 from airflow_runctl.exceptions import ConnectionSetupError
 from airflow_runctl.hooks.base import RunHook, Settings
 from airflow_runctl.vendors.base import basic, bearer
@@ -81,6 +82,7 @@ class SnapLogicHook(RunHook):
         :param at: the time it is read for, now by default.
         :returns: see :func:`~airflow_runctl.vendors.snaplogic.org.quota`.
         """
+        read_call("SnapLogicHook.get_quota", kind=kind, at=at)
         return self.run(quota(self._org(), kind, at))
 
     def enable_task(self, task_path: str) -> None:
@@ -88,6 +90,7 @@ class SnapLogicHook(RunHook):
 
         :param task_path: ``/org/space/project/task``; the org may be left out.
         """
+        read_call("SnapLogicHook.enable_task", task_path=task_path)
         self.run(switch_task(self._org(), task_path, on=True))
 
     def disable_task(self, task_path: str) -> None:
@@ -95,6 +98,7 @@ class SnapLogicHook(RunHook):
 
         :param task_path: ``/org/space/project/task``; the org may be left out.
         """
+        read_call("SnapLogicHook.disable_task", task_path=task_path)
         self.run(switch_task(self._org(), task_path, on=False))
 
     def list_runs(self, **filters: str | int | None) -> list[Mapping[str, Any]]:

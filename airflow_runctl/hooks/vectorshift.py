@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_runctl.arguments.reading import read_call
 from airflow_runctl.hooks.base import RunHook, Settings
 from airflow_runctl.vendors.base import bearer
 from airflow_runctl.vendors.vectorshift.analytics import ListedRun
@@ -53,4 +54,5 @@ class VectorShiftHook(RunHook):
         :param pipeline_id: id of the pipeline.
         :param status: ``in_progress``, ``success`` or ``failure``; all by default.
         """
+        read_call("VectorShiftHook.list_runs", pipeline_id=pipeline_id, status=status)
         return self.run(self.vendor.list_runs(pipeline_id, status))

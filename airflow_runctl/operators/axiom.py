@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_runctl.arguments.reading import read_given
 from airflow_runctl.operators.base import StartRunOperator
 from airflow_runctl.operators.existing import StopRunOperator
 from airflow_runctl.operators.secret_fields import revealed
@@ -40,12 +41,10 @@ class AxiomTriggerRunOperator(StartRunOperator):
         super().__init__(conn_id=axiom_conn_id, **kwargs)
         self.name = name
         self.data = data
+        read_given(self, AxiomTriggerRunOperator)
 
     def plan(self, vendor: Axiom) -> StartPlan:
         """Return the start of the automation's run."""
-        data: Any = self.data
-        if data is not None and not (isinstance(data, list) and all(isinstance(row, list) for row in data)):
-            raise ValueError(f"data of task {self.task_id!r} must be a list of lists.")
         return vendor.trigger(self.name, self.data)
 
 
@@ -95,6 +94,7 @@ class AxiomStopRunOperator(StopRunOperator):
         self.pw = pw
         self.viewer_url = viewer_url
         self.name = name
+        read_given(self, AxiomStopRunOperator)
         if (pid is None) != (pw is None) or (pid is not None and viewer_url is not None):
             raise ValueError(f"{type(self).__name__} {self.task_id!r}: give pid and pw together, or viewer_url alone.")
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
+from airflow_runctl.arguments.reading import read_given, read_rendered
 from airflow_runctl.compat import (
     AirflowFailException,
     AirflowTaskTimeout,
@@ -31,7 +32,7 @@ from airflow_runctl.compat import (
     start_date,
     task_key,
 )
-from airflow_runctl.exceptions import HandleError, RunStopped
+from airflow_runctl.exceptions import HandleError, RunStopped, WrongArgument
 from airflow_runctl.links import ExternalRunLink
 from airflow_runctl.operators.start_arguments import StartArguments, check
 from airflow_runctl.runs import HANDLE_KEY, ExternalRun, Owner, Ownership, StopReason
@@ -59,7 +60,7 @@ class StartRunOperator(BaseOperator):
         and the run belongs to the Dag run: ``StopRunsNotifier`` stops it with the others.
     :param leave_running: with ``wait_for_completion=False``: the run belongs to nobody and is never stopped.
     :param deferrable: wait in the triggerer instead of on the worker; Airflow's ``default_deferrable``.
-    :param poll_interval: seconds between two looks at the run, 10 by default.
+    :param poll_interval: seconds between two looks at the run, 10 by default; as all seconds, a number or a timedelta.
     :param max_runtime: longest time that the run may take, from its own start; no limit by default.
         Retries apply when it passes, as they do for ``execution_timeout``, which holds deferred too.
     :param warn_after: report a run that takes longer than this from its own start, and leave it alone: a warning in
@@ -89,13 +90,13 @@ class StartRunOperator(BaseOperator):
         wait_for_completion: bool = True,
         leave_running: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poll_interval: float = 10.0,
+        poll_interval: float | timedelta = 10.0,
         max_runtime: timedelta | None = None,
         warn_after: timedelta | None = None,
         warn_callback: Any = None,
         stop_on_kill: bool = True,
         on_retry: str = "reattach",
-        stop_timeout: float = 60.0,
+        stop_timeout: float | timedelta = 60.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -103,13 +104,14 @@ class StartRunOperator(BaseOperator):
         self.wait_for_completion = wait_for_completion
         self.leave_running = leave_running
         self.deferrable = deferrable
-        self.poll_interval = poll_interval
+        self.poll_interval: Any = poll_interval
         self.max_runtime = max_runtime
         self.warn_after = warn_after
         self.warn_callback = warn_callback
         self.stop_on_kill = stop_on_kill
         self.on_retry = on_retry
-        self.stop_timeout = stop_timeout
+        self.stop_timeout: Any = stop_timeout
+        read_given(self, StartRunOperator)
         self._check_arguments()
         self._attempt: Attempt | None = None
         self._killed = False
@@ -120,12 +122,10 @@ class StartRunOperator(BaseOperator):
                 name=f"{type(self).__name__} {self.task_id!r}",
                 wait_for_completion=self.wait_for_completion,
                 leave_running=self.leave_running,
-                poll_interval=self.poll_interval,
                 max_runtime=self.max_runtime,
                 warn_after=self.warn_after,
                 warn_callback=self.warn_callback,
                 on_retry=self.on_retry,
-                stop_timeout=self.stop_timeout,
                 retries=self.retries,
             )
         )
@@ -150,6 +150,7 @@ class StartRunOperator(BaseOperator):
         from airflow_runctl.control.takeover import take_over
         from airflow_runctl.control.verdict import conclude
 
+        self._read_rendered(context)
         access = self._connect()
         plan = self.plan(access.vendor)
         attempt = self._begin(context, access, fingerprint_of(plan), digests_of(plan.arguments))
@@ -202,6 +203,15 @@ class StartRunOperator(BaseOperator):
             self._stop_what_was_deferred(context)
 
     # -- the steps -----------------------------------------------------------------------------------------
+
+    def _read_rendered(self, context: Context) -> None:
+        """Read what came out of the templates; what an earlier attempt left for this one must not live on for it."""
+        try:
+            read_rendered(self)
+        except WrongArgument as error:
+            if context["ti"].try_number > 1:
+                self._after_lost_trigger(context, error)
+            raise error
 
     def _connect(self) -> Access:
         """Read the connection while nothing has been started."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_runctl.arguments.reading import read_given
 from airflow_runctl.operators.base import StartRunOperator
 from airflow_runctl.operators.existing import SearchStopOperator
 
@@ -88,6 +89,7 @@ class BctrlStartRuntimeOperator(StartRunOperator):
         self.name = name
         self.space_id = space_id
         self.options = options
+        read_given(self, BctrlStartRuntimeOperator)
         self._check_which()
 
     def _check_arguments(self) -> None:
@@ -124,12 +126,12 @@ class BctrlStartRuntimeOperator(StartRunOperator):
                 workspace_id=self.workspace_id,
                 alias=self.alias,
                 kind=self.kind,
-                driver=self.driver or None,
+                driver=self.driver,
                 launch=self.launch or None,
                 browser_id=self.browser_id,
-                name=self.name or None,
-                space_id=self.space_id or None,
-                options=_mapping(self, "options", self.options),
+                name=self.name,
+                space_id=self.space_id,
+                options=self.options or {},
             )
         )
 
@@ -173,25 +175,14 @@ class BctrlRunTaskOperator(StartRunOperator):
         self.input = input
         self.version = version
         self.options = options
+        read_given(self, BctrlRunTaskOperator)
 
     def plan(self, vendor: Bctrl) -> StartPlan:
         """Return the start of the task."""
         from airflow_runctl.vendors.bctrl.api import TaskStart
 
-        if not self.agent or not self.input or not isinstance(self.input, str | list):
-            raise ValueError(f"Task {self.task_id!r}: agent and input are needed; input is a text or a list of parts.")
-        options = _mapping(self, "options", self.options)
-        return vendor.run_task(TaskStart(self.agent, self.input, self._version(), options))
-
-    def _version(self) -> int | None:
-        if self.version in (None, ""):
-            return None
-        try:
-            return int(str(self.version))
-        except ValueError:
-            raise ValueError(
-                f"version of task {self.task_id!r} must be a whole number, not {self.version!r}."
-            ) from None
+        version = None if self.version is None else int(self.version)
+        return vendor.run_task(TaskStart(self.agent, self.input, version, self.options or {}))
 
 
 class BctrlStopRuntimeOperator(SearchStopOperator):
@@ -249,6 +240,7 @@ class BctrlStopRuntimeOperator(SearchStopOperator):
         self.alias = alias
         self.browser_id = browser_id
         self.agent_task_id = agent_task_id
+        read_given(self, BctrlStopRuntimeOperator)
         given = {name for name, value in ids.items() if value is not None}
         if given and given not in ({"workspace_id", "alias"}, {"browser_id"}, {"agent_task_id"}):
             raise ValueError(
@@ -264,11 +256,3 @@ class BctrlStopRuntimeOperator(SearchStopOperator):
             return str(self.browser_id), {"browser_id": str(self.browser_id)}
         ids = {"workspace_id": str(self.workspace_id), "alias": str(self.alias)}
         return "/".join(ids.values()), ids
-
-
-def _mapping(operator: StartRunOperator, name: str, value: Any) -> Mapping[str, Any]:
-    if not value:
-        return {}
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{name} of task {operator.task_id!r} must be a dict, not {type(value).__name__}.")
-    return value

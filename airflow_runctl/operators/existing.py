@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_runctl.arguments.kinds import is_nothing
+from airflow_runctl.arguments.reading import read_given, read_rendered
 from airflow_runctl.compat import BaseOperator, BlockingChannel
 from airflow_runctl.exceptions import HandleError, RunctlError
-from airflow_runctl.operators.handles import handles_in, opened, plain, tasks_of
+from airflow_runctl.operators.handles import handles_in, opened, plain, refuse_nothing, tasks_of
 from airflow_runctl.operators.secret_fields import hidden
 from airflow_runctl.runs import ExternalRun, RunStatus, StopOutcome, StopReason
 
@@ -42,13 +44,13 @@ class ExistingRunOperator(BaseOperator):
         conn_id: str,
         ids: Mapping[str, Any],
         external_run: Any = None,
-        stop_timeout: float = 60.0,
+        stop_timeout: float | timedelta = 60.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.conn_id = conn_id
         self.external_run = external_run
-        self.stop_timeout = stop_timeout
+        self.stop_timeout: Any = stop_timeout
         given = [name for name, value in ids.items() if value is not None]
         if bool(given) == (external_run is not None):
             raise ValueError(
@@ -56,14 +58,16 @@ class ExistingRunOperator(BaseOperator):
                 f"the ids of the run ({', '.join(ids)}); {', '.join(given) or 'neither'} "
                 f"{'and external_run were' if given else 'was'} given."
             )
+        read_given(self, ExistingRunOperator)
         self._started_by = tasks_of(external_run)
+        self._by_ids = external_run is None
 
     def _do_render_template_fields(self, parent: Any, *args: Any, **kwargs: Any) -> None:
         """Render, then hide credentials before Airflow shows the rendered fields."""
         super()._do_render_template_fields(parent, *args, **kwargs)
         for name in self.secret_fields if parent is self else ():
             value = getattr(self, name, None)
-            if isinstance(value, str) and value:
+            if not is_nothing(value):
                 setattr(self, name, hidden(value))
 
     def execute(self, context: Context) -> Any:
@@ -74,6 +78,7 @@ class ExistingRunOperator(BaseOperator):
         """
         from airflow_runctl.transport.aio import in_own_loop
 
+        read_rendered(self)
         handles, is_list = self._handles(context)
         results = in_own_loop(self._act_on_all(context, handles))
         return results if is_list else results[0]
@@ -109,12 +114,13 @@ class ExistingRunOperator(BaseOperator):
         """
         if self._uses_ids():
             return None, False
+        refuse_nothing(self, self._started_by)
         value = plain(self.external_run)
         is_list = isinstance(value, Sequence) and not isinstance(value, str)
         return handles_in(value, self._started_by, context), is_list
 
     def _uses_ids(self) -> bool:
-        return self.external_run is None and not self._started_by
+        return self._by_ids
 
     async def _named(self, connections: Connections) -> Target:
         from airflow_runctl.control.stop_many import Target
@@ -145,6 +151,7 @@ class StopRunOperator(ExistingRunOperator):
         super().__init__(**kwargs)
         self.wait_for_stop = wait_for_stop
         self.stop_reason = stop_reason
+        read_given(self, StopRunOperator)
 
     async def act(self, target: Target) -> dict[str, Any]:
         """Stop one run."""
@@ -190,6 +197,7 @@ class SearchStopOperator(StopRunOperator):
         self.search = search
         self.report_only = report_only
         self.max_runs = max_runs
+        read_given(self, SearchStopOperator)
         name = f"{type(self).__name__} {self.task_id!r}"
         if search is not None and named:
             raise ValueError(f"{name}: give either search or the runs themselves, not both.")
@@ -211,6 +219,7 @@ class SearchStopOperator(StopRunOperator):
 
         :returns: as :meth:`ExistingRunOperator.execute`; with ``search`` a list, empty if nothing matches.
         """
+        read_rendered(self)
         if self.search is None:
             return super().execute(context)
         from airflow_runctl.transport.aio import in_own_loop

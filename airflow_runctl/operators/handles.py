@@ -7,8 +7,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_runctl.arguments.kinds import is_nothing
+from airflow_runctl.arguments.reading import name_of
 from airflow_runctl.compat import AirflowSkipException, task_key
-from airflow_runctl.exceptions import HandleError
+from airflow_runctl.exceptions import HandleError, WrongArgument
 from airflow_runctl.runs import HANDLE_KEY
 
 if TYPE_CHECKING:
@@ -22,6 +24,21 @@ def tasks_of(value: Any) -> list[str]:
     """Return the ids of the tasks whose output ``value`` is, if it is one."""
     references: Callable[[], Iterable[tuple[Any, str]]] | None = getattr(value, "iter_references", None)
     return [operator.task_id for operator, _ in references()] if references else []
+
+
+def refuse_nothing(task: Any, started_by: Sequence[str]) -> None:
+    """Refuse an ``external_run`` whose template came to nothing where nobody can say what that means.
+
+    The output of a task means that nothing was started, and so does anything in a teardown: that is a skip.
+
+    :raises WrongArgument: it names the field.
+    """
+    if is_nothing(task.external_run) and not started_by and not task.is_teardown:
+        raise WrongArgument(
+            f"{name_of(task)}: external_run came out of its template as {task.external_run!r}. Nothing was sent. Give "
+            "the output of the start operator itself (external_run=start.output), or make this task a teardown, if "
+            "it may be that nothing was started: it is skipped then."
+        )
 
 
 def handles_in(value: Any, started_by: Sequence[str], context: Context) -> list[Handle]:
@@ -64,7 +81,7 @@ def plain(value: Any) -> Any:
     """Return what a template turned into text as what it was: a handle, a list, nothing."""
     if not isinstance(value, str):
         return value
-    if value.strip() in {"", "None", "null"}:
+    if is_nothing(value):
         return None
     for read in (json.loads, ast.literal_eval):
         try:

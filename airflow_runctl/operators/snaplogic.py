@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_runctl.arguments.reading import read_given
 from airflow_runctl.exceptions import StartsMixUp
 from airflow_runctl.operators.base import StartRunOperator
 from airflow_runctl.operators.existing import ChangeRunOperator, SearchStopOperator
@@ -80,6 +81,7 @@ class SnapLogicTriggerTaskOperator(StartRunOperator):
         self.project_path = project_path
         self.returns_ruuid = returns_ruuid
         self._task_token: Secret | None = None
+        read_given(self, SnapLogicTriggerTaskOperator)
         if (task_path is None) == (task_url is None):
             raise ValueError(f"{type(self).__name__} {self.task_id!r}: give exactly one of task_path and task_url.")
 
@@ -119,8 +121,8 @@ class SnapLogicTriggerTaskOperator(StartRunOperator):
                 parameters,
                 self.body,
                 self.method,
-                self.pipeline_name or None,
-                self.project_path or None,
+                self.pipeline_name,
+                self.project_path,
                 self.returns_ruuid,
                 self._task_token.reveal() if self._task_token else None,
             )
@@ -159,6 +161,7 @@ class SnapLogicStopTaskOperator(SearchStopOperator):
         super().__init__(conn_id=snaplogic_conn_id, ids={"ruuid": ruuid}, **kwargs)
         self.ruuid = ruuid
         self.disable_task = disable_task
+        read_given(self, SnapLogicStopTaskOperator)
         if disable_task is not None and self.search is not None:
             raise ValueError(f"{type(self).__name__} {self.task_id!r}: disable_task goes with ruuid or external_run.")
 
@@ -197,6 +200,7 @@ class SnapLogicResumeTaskOperator(ChangeRunOperator):
     def __init__(self, *, ruuid: str | None = None, snaplogic_conn_id: str = CONN_ID, **kwargs: Any) -> None:
         super().__init__(conn_id=snaplogic_conn_id, ids={"ruuid": ruuid}, **kwargs)
         self.ruuid = ruuid
+        read_given(self, SnapLogicResumeTaskOperator)
 
     def named_run(self) -> tuple[str, Mapping[str, str]]:
         """Return the run that ``ruuid`` names."""

@@ -1,16 +1,17 @@
-"""What an operator that starts a run refuses, or warns about, when the Dag is parsed."""
+"""Which arguments of a start do not go together, or are warned about, when the Dag is parsed.
+
+What each may be by itself is in :mod:`airflow_runctl.arguments.table`.
+"""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from airflow_runctl.compat import HAS_TASK_STORE
 from airflow_runctl.exceptions import RetriesStartAnew
-
-ON_RETRY: Final = ("reattach", "resume", "restart")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,10 @@ class StartArguments:
     name: str
     wait_for_completion: bool
     leave_running: bool
-    poll_interval: float
     max_runtime: timedelta | None
     warn_after: timedelta | None
     warn_callback: Any
     on_retry: str
-    stop_timeout: float
     retries: int | None
 
 
@@ -38,12 +37,8 @@ def check(given: StartArguments) -> None:
     :raises ValueError: if they make no sense; it says which, of which task, and why.
     """
     name = given.name
-    if given.on_retry not in ON_RETRY:
-        raise ValueError(f"{name}: on_retry is {given.on_retry!r}; it can be {', '.join(ON_RETRY)}.")
     if given.leave_running and given.wait_for_completion:
         raise ValueError(f"{name}: leave_running=True goes only with wait_for_completion=False.")
-    if given.poll_interval <= 0 or given.stop_timeout <= 0:
-        raise ValueError(f"{name}: poll_interval and stop_timeout are seconds above 0.")
     _check_limits(given)
     if not HAS_TASK_STORE:
         _check_retries(given)
@@ -53,8 +48,6 @@ def _check_limits(given: StartArguments) -> None:
     name = given.name
     for limit in ("max_runtime", "warn_after"):
         value = getattr(given, limit)
-        if value is not None and not isinstance(value, timedelta):
-            raise ValueError(f"{name}: {limit} is a timedelta, not {type(value).__name__}.")
         if value is not None and not given.wait_for_completion:
             raise ValueError(f"{name}: {limit} needs wait_for_completion=True; nobody would look at the clock.")
     soft, hard = given.warn_after, given.max_runtime

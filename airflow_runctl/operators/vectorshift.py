@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_runctl.arguments.reading import read_given
 from airflow_runctl.operators.base import StartRunOperator
 from airflow_runctl.operators.existing import ChangeRunOperator, ExistingRunOperator, StopRunOperator
 
@@ -56,26 +57,17 @@ class VectorShiftRunPipelineOperator(StartRunOperator):
         self.inputs = inputs
         self.files = files
         self.version = version
+        read_given(self, VectorShiftRunPipelineOperator)
 
     def plan(self, vendor: VectorShift) -> StartPlan:
         """Return the start of the pipeline's run, with the files read."""
         from airflow_runctl.vendors.vectorshift.start import PipelineRun
 
-        inputs, files = self._by_name("inputs", self.inputs), self._by_name("files", self.files)
+        inputs, files = dict(self.inputs or {}), dict(self.files or {})
         if twice := sorted(inputs.keys() & files.keys()):
             raise ValueError(f"Task {self.task_id!r}: {', '.join(twice)} is given both in inputs and in files.")
         values = {**inputs, **{name: self._file(name, where) for name, where in files.items()}}
-        return vendor.run_pipeline(PipelineRun(str(self.pipeline_id), values, self.version or None))
-
-    def _by_name(self, field: str, value: Any) -> dict[str, Any]:
-        if value is None:
-            return {}
-        if not isinstance(value, Mapping):
-            raise ValueError(
-                f"{field} of task {self.task_id!r} must map names of input nodes to values, not be "
-                f"{type(value).__name__}."
-            )
-        return dict(value)
+        return vendor.run_pipeline(PipelineRun(self.pipeline_id, values, self.version))
 
     def _file(self, name: str, where: Any) -> dict[str, Any]:
         """Read a file; its folders on the worker are nobody's business at VectorShift."""
@@ -108,6 +100,7 @@ class _PipelineRunOperator(ExistingRunOperator):
         super().__init__(conn_id=vectorshift_conn_id, ids={"pipeline_id": pipeline_id, "run_id": run_id}, **kwargs)
         self.pipeline_id = pipeline_id
         self.run_id = run_id
+        read_given(self, _PipelineRunOperator)
         if (pipeline_id is None) != (run_id is None):
             raise ValueError(
                 f"{type(self).__name__} {self.task_id!r}: give pipeline_id and run_id together; VectorShift knows "

@@ -6,8 +6,11 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from airflow_runctl.arguments.kinds import is_nothing
+from airflow_runctl.arguments.reading import read_given, read_rendered
 from airflow_runctl.compat import (
     AirflowFailException,
     AirflowSensorTimeout,
@@ -24,9 +27,9 @@ from airflow_runctl.compat import (
     task_key,
     task_store,
 )
-from airflow_runctl.exceptions import CannotStop, HandleError, RunctlError, RunFailed
+from airflow_runctl.exceptions import CannotStop, HandleError, RunctlError, RunFailed, WrongArgument
 from airflow_runctl.links import ExternalRunLink
-from airflow_runctl.operators.handles import handles_in, opened, plain, tasks_of
+from airflow_runctl.operators.handles import handles_in, opened, plain, refuse_nothing, tasks_of
 from airflow_runctl.operators.secret_fields import hidden, revealed
 from airflow_runctl.runs import HANDLE_KEY, SECRET_IDS, ExternalRun, RunState, RunStatus, StopOutcome, StopReason
 
@@ -36,8 +39,6 @@ if TYPE_CHECKING:
     from airflow_runctl.control.seal import Handle
     from airflow_runctl.control.stop_many import Connections, Report, Target
     from airflow_runctl.control.watch import Sight, Watched
-
-TARGETS: Final = tuple(state.value for state in RunState if state is not RunState.UNKNOWN)
 
 MEMORY_KEY: Final = "airflow_runctl_sensor"
 
@@ -84,7 +85,7 @@ class ExternalRunSensor(BaseSensorOperator):
         conn_id: str | None = None,
         target_states: Sequence[str] = (RunState.SUCCEEDED.value,),
         stop_on_timeout: bool = False,
-        stop_timeout: float = 60.0,
+        stop_timeout: float | timedelta = 60.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
@@ -95,9 +96,10 @@ class ExternalRunSensor(BaseSensorOperator):
         self.conn_id = conn_id
         self.target_states = target_states
         self.stop_on_timeout = stop_on_timeout
-        self.stop_timeout = stop_timeout
+        self.stop_timeout: Any = stop_timeout
         self.deferrable = deferrable
         self._check_arguments()
+        read_given(self, ExternalRunSensor)
         self._uses_ids = external_run is None
         self._started_by = tasks_of(external_run)
         self._target: Target | None = None
@@ -112,11 +114,6 @@ class ExternalRunSensor(BaseSensorOperator):
                 f"{name}: give exactly one of external_run (a handle names its own connection), and vendor with ids "
                 f"(and conn_id); {' and '.join(given) or 'neither'} was given."
             )
-        wrong = [self.target_states] if isinstance(self.target_states, str) else {*self.target_states} - {*TARGETS}
-        if wrong or not self.target_states:
-            raise ValueError(f"{name}: target_states is a list of {', '.join(TARGETS)}; not {self.target_states!r}.")
-        if self.poke_interval <= 0 or self.stop_timeout <= 0:
-            raise ValueError(f"{name}: poke_interval and stop_timeout are seconds above 0.")
 
     def _do_render_template_fields(self, parent: Any, *args: Any, **kwargs: Any) -> None:
         """Render, then hide credentials before Airflow shows the rendered fields."""
@@ -131,14 +128,22 @@ class ExternalRunSensor(BaseSensorOperator):
             ids = plain(self.ids)
         except HandleError:
             ids = None
-        if not isinstance(ids, Mapping) or not ids or not all(ids.values()):
-            raise ValueError(f"ids of sensor {self.task_id!r} is a dict of the vendor's own ids, none of them empty.")
-        return ids
+        empty = [name for name, value in ids.items() if is_nothing(value)] if isinstance(ids, Mapping) else []
+        if isinstance(ids, Mapping) and ids and not empty:
+            return ids
+        which = f" ({', '.join(empty)} came to nothing)" if empty else ""
+        raise WrongArgument(
+            f"ids of sensor {self.task_id!r} is a dict of the vendor's own ids, none of them empty{which}. "
+            "Nothing was sent."
+        )
 
     # -- the wait ------------------------------------------------------------------------------------------
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait for the run: here, in the triggerer, or rescheduled."""
+        read_rendered(self)
+        if not self._uses_ids:
+            refuse_nothing(self, self._started_by)
         with self._failing_as_told():
             self._target = asyncio.run(self._open(context))
             self._greet(context, self._target.run)

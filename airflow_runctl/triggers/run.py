@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextvars import Context as ContextVars
 from typing import Any, Final
 
+from airflow_runctl.arguments.reading import odd_among_given
 from airflow_runctl.compat import TRIGGERS_HEAR_OF_KILLS, BaseTrigger, TriggererChannel, TriggerEvent
 from airflow_runctl.control.ownership import is_followed
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent, noted_stop
@@ -36,6 +37,9 @@ class ExternalRunTrigger(BaseTrigger):
     """Follows a run until it is over, suspended, lost, or past a limit.
 
     A bad poll is ridden out, never raised: a trigger that raises leaves its run alive.
+
+    An argument that is not what it has to be is refused when the trigger is stored, that is when a task defers. In
+    the triggerer, where a row is made into a trigger again, its default is taken instead: the run is looked after.
 
     :param external_run: the run's handle; its secrets are sealed.
     :param poll_interval: seconds between two looks.
@@ -67,11 +71,18 @@ class ExternalRunTrigger(BaseTrigger):
         self.ride_out = ride_out
         self.warn_at = warn_at
         self.warn_callback = warn_callback
+        # A trigger that raised as it is made from its row would leave its run unwatched: that is for serialize().
+        self._odd = odd_among_given(self, ExternalRunTrigger)
         self._channel = TriggererChannel()
         self._target: Target | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments, all of them plain JSON."""
+        """Return the class path and the arguments, all of them plain JSON.
+
+        :raises WrongArgument: if one of those that it was given is not what it has to be.
+        """
+        for error in self._odd.values():
+            raise error
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from airflow_runctl.arguments.reading import odd_among_given
 from airflow_runctl.control.stop_many import Target
 from airflow_runctl.control.watch import POLL_INTERVAL, RIDE_OUT, Watched, follow
 from airflow_runctl.runs import RunState, TaskKey
@@ -37,9 +38,11 @@ class ExternalRunSensorTrigger(ExternalRunTrigger):
         max_wait: float | None = None,
     ) -> None:
         super().__init__(external_run, poll_interval, limits, stop_on_kill=False, ride_out=ride_out)
-        self.target_states = list(target_states)
+        self.target_states = target_states
         self.backoff_since = backoff_since
         self.max_wait = max_wait
+        self._odd |= odd_among_given(self, ExternalRunSensorTrigger)
+        self.target_states = list(self.target_states)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, all of them plain JSON."""

@@ -226,8 +226,8 @@ def test_runs_that_were_left_on_purpose_are_left(stops: Stops, box: Sandbox) -> 
     [
         ("one", [False, True, True]),
         (["one", "two"], [False, False, True]),
-        ([], [True, True, True]),
-        (["no"], [True] * 3),
+        ("['one', \"two\"]", [False, False, True]),
+        ('["one"]', [False, True, True]),
     ],
 )
 def test_only_the_runs_of_named_tasks_are_stopped(
@@ -237,6 +237,47 @@ def test_only_the_runs_of_named_tasks_are_stopped(
         stops.start("snaplogic", name)
     stops.stop(form, task_ids=task_ids)
     assert stops.states() == left
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_name_that_is_no_task_is_an_error_once_the_others_are_stopped(stops: Stops, box: Sandbox, form: str) -> None:
+    for name in ("one", "two"):
+        stops.start("snaplogic", name)
+    with pytest.raises(RunctlError, match="task_ids names 'no', which is no task of this Dag run; there are one, two"):
+        stops.stop(form, task_ids=["one", "no"])
+    assert stops.states() == [False, True]
+
+
+def test_tasks_of_a_named_group_and_instances_of_a_mapped_task_are_meant(stops: Stops, box: Sandbox) -> None:
+    stops.start("snaplogic", "group.one")
+    stops.start("snaplogic", "mapped", map_index=2)
+    stops.start("snaplogic", "other")
+    stops.deadline(task_ids=["group", "mapped"])
+    assert stops.states() == [False, False, True]
+
+
+@pytest.mark.parametrize("task_ids", [[], "", "[]", 7, ["one", ""], {"one": 1}])
+def test_task_ids_that_name_nothing_are_refused_when_the_dag_is_parsed(task_ids: Any) -> None:
+    with pytest.raises(ValueError, match=r"StopRunsNotifier: task_ids is .*; give ids of tasks, one at least"):
+        StopRunsNotifier(task_ids=task_ids)
+
+
+@pytest.mark.parametrize("odd", [{"task_ids": []}, {"dry_run": "false"}])
+def test_deadline_that_cannot_know_what_is_meant_stops_nothing_and_says_so(
+    stops: Stops, box: Sandbox, odd: dict[str, Any]
+) -> None:
+    """Its arguments travelled as plain data: nobody has looked at them before."""
+    stops.start()
+    with pytest.raises(RunctlError, match=f"{next(iter(odd))} is .*Nothing was stopped"):
+        stops.deadline(**odd)
+    assert stops.states() == [True]
+
+
+def test_deadline_with_an_odd_timeout_stops_all_the_same_and_says_so(stops: Stops, box: Sandbox) -> None:
+    stops.start()
+    with pytest.raises(RunctlError, match=r"stop_timeout is '60'.*default was taken instead"):
+        stops.deadline(stop_timeout="60")
+    assert stops.states() == [False]
 
 
 def test_dry_run_only_says_what_it_would_stop(stops: Stops, box: Sandbox, caplog: pytest.LogCaptureFixture) -> None:

@@ -190,7 +190,7 @@ def test_what_a_callback_can_be(fake: FakeAirflow, given: Any, heard: str) -> No
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"warn_after": 60}, "warn_after is a timedelta, not int"),
+        ({"warn_after": 60}, "warn_after is 60 (int); give a timedelta above zero"),
         ({"warn_after": SOON, "wait_for_completion": False}, "warn_after needs wait_for_completion=True"),
         ({"warn_callback": tell}, "warn_callback goes with warn_after"),
         ({"warn_after": LATER, "max_runtime": SOON}, "is not below max_runtime"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from airflow_runctl.exceptions import NotFound, VendorError
+from airflow_runctl.exceptions import VendorError
 from airflow_runctl.hooks.axiom import AxiomHook
 from airflow_runctl.hooks.snaplogic import SnapLogicHook
 from airflow_runctl.operators.snaplogic import SnapLogicStopTaskOperator
@@ -67,6 +67,6 @@ def test_the_run_of_an_ultra_task_ends_for_good_when_its_task_is_disabled(snaplo
     assert box.open_runs(vendor="snaplogic") == []
 
 
-def test_an_unknown_quota_is_not_found(snaplogic):
-    with pytest.raises(NotFound):
+def test_an_unknown_quota_is_refused(snaplogic):
+    with pytest.raises(ValueError, match=r"SnapLogicHook\.get_quota: kind is 'no-such'; give one of daily, concurrent"):
         snaplogic.get_quota("no-such")

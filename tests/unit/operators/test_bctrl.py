@@ -130,8 +130,11 @@ def test_a_runtime_may_be_left_running(tasks: Tasks, box: Sandbox) -> None:
     [
         ({"name": "shop"}, "speaks bctrl's contract 'workspaces', in which a runtime has a workspace_id and an alias"),
         ({**OF_WORKSPACES, "bctrl_conn_id": BROWSERS}, "speaks bctrl's contract 'browsers', which knows neither"),
-        ({**OF_BROWSERS, "options": ["headless"]}, "options of task 'start' must be a dict, not list"),
-        ({**OF_WORKSPACES, "alias": "{{ '' }}"}, "'' cannot be an id or a name"),
+        (
+            {**OF_BROWSERS, "options": "{{ [1] }}"},
+            "options came out of its template as a value of type str (not shown)",
+        ),
+        ({**OF_WORKSPACES, "alias": "{{ '' }}"}, "alias came out of its template as ''"),
     ],
 )
 def test_what_the_connection_cannot_do_is_told_before_anything_is_sent(
@@ -353,11 +356,13 @@ def test_a_task_past_its_max_runtime_is_cancelled(tasks: Tasks, box: Sandbox) ->
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"input": ""}, "Task 'work': agent and input are needed; input is a text or a list of parts."),
-        ({"input": {"text": "a"}}, "input is a text or a list of parts"),
-        ({"agent": "{{ '' }}"}, "agent and input are needed"),
-        ({"version": "two"}, "version of task 'work' must be a whole number, not 'two'"),
-        ({"options": "no"}, "options of task 'work' must be a dict, not str"),
+        (
+            {"input": "{{ none }}"},
+            "BctrlRunTaskOperator 'work': input came out of its template as nothing",
+        ),
+        ({"agent": "{{ '' }}"}, "agent came out of its template as ''"),
+        ({"version": "{{ 'two' }}"}, "version came out of its template as 'two'; it has to be a whole number"),
+        ({"options": "{{ 'no' }}"}, "options came out of its template as a value of type str (not shown)"),
         ({"bctrl_conn_id": "bctrl_default"}, "Tasks of agents belong to bctrl's contract 'browsers'"),
     ],
 )

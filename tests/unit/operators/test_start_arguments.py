@@ -29,21 +29,24 @@ pytestmark = pytest.mark.usefixtures("brisk")
         ),
         (
             lambda: AxiomTriggerRunOperator(task_id="t", name="x", on_retry="again"),
-            "it can be reattach, resume, restart",
+            "on_retry is 'again'; give one of reattach, resume, restart",
         ),
         (
             lambda: AxiomTriggerRunOperator(task_id="t", name="x", leave_running=True),
             "goes only with wait_for_completion=False",
         ),
-        (lambda: AxiomTriggerRunOperator(task_id="t", name="x", max_runtime=60), "max_runtime is a timedelta, not int"),
+        (
+            lambda: AxiomTriggerRunOperator(task_id="t", name="x", max_runtime=60),
+            "max_runtime is 60 (int); give a timedelta above zero",
+        ),
         (
             lambda: AxiomTriggerRunOperator(
                 task_id="t", name="x", max_runtime=timedelta(hours=1), wait_for_completion=False
             ),
             "max_runtime needs wait_for_completion=True",
         ),
-        (lambda: AxiomTriggerRunOperator(task_id="t", name="x", poll_interval=0), "are seconds above 0"),
-        (lambda: AxiomTriggerRunOperator(task_id="t", name="x", stop_timeout=-1), "are seconds above 0"),
+        (lambda: AxiomTriggerRunOperator(task_id="t", name="x", poll_interval=0), "give seconds above 0"),
+        (lambda: AxiomTriggerRunOperator(task_id="t", name="x", stop_timeout=-1), "give seconds above 0"),
         (lambda: SnapLogicStopTaskOperator(task_id="t"), "exactly one of external_run and the ids of the run (ruuid"),
         (
             lambda: SnapLogicStopTaskOperator(task_id="t", ruuid="x", external_run={"a": 1}),
@@ -73,10 +76,9 @@ def test_arguments_that_make_no_sense_are_refused_when_the_dag_is_parsed(make: C
     assert said in str(seen.value)
 
 
-@pytest.mark.parametrize("data", ["text", [["a"], "b"], {"a": 1}])
-def test_data_that_is_no_list_of_lists_starts_nothing(tasks: Tasks, box: Sandbox, data: Any) -> None:
-    attempt = tasks.run(lambda **more: tasks.axiom(data=data, **more))
-    assert "data of task 'start' must be a list of lists" in attempt.said
+def test_data_that_comes_out_of_a_template_as_no_list_of_lists_starts_nothing(tasks: Tasks, box: Sandbox) -> None:
+    attempt = tasks.run(lambda **more: tasks.axiom(data="{{ [1, 2] }}", **more))
+    assert "data came out of its template as a value of type str (not shown)" in attempt.said
     assert box.requests() == []
 
 

@@ -152,11 +152,14 @@ def test_pipeline_inputs_files_and_version_are_templated(tasks: Tasks, box: Sand
             "files of task 'start': 'doc' is '/no/such/file.pdf', which cannot be",
         ),
         ({"inputs": {"doc": "a"}, "files": {"doc": __file__}}, "doc is given both in inputs and in files"),
-        ({"inputs": ["a"]}, "inputs of task 'start' must map names of input nodes to values, not be list"),
-        ({"files": "a.pdf"}, "files of task 'start' must map names of input nodes to values, not be str"),
+        (
+            {"inputs": "{{ [1] }}"},
+            "inputs came out of its template as a value of type str (not shown)",
+        ),
+        ({"files": "{{ 'a.pdf' }}"}, "files came out of its template as 'a.pdf'; it has to be a dict"),
         ({"inputs": {"when": object()}}, "cannot be sent as JSON"),
         ({"pipeline_id": ".."}, "'..' cannot be an id or a name"),
-        ({"pipeline_id": "{{ '' }}"}, "'' cannot be an id or a name"),
+        ({"pipeline_id": "{{ '' }}"}, "pipeline_id came out of its template as ''"),
     ],
 )
 def test_bad_arguments_are_told_before_anything_is_sent(

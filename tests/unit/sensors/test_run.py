@@ -229,10 +229,10 @@ def test_a_suspended_run_is_waited_for_on_the_worker_too(runs: Runs) -> None:
         ({"vendor": "axiom"}, "vendor was given"),
         ({"ids": {"name": "x"}}, "ids was given"),
         ({"conn_id": "other"}, "conn_id was given"),
-        ({"external_run": {}, "target_states": ["done"]}, r"not \['done'\]"),
-        ({"external_run": {}, "target_states": ["unknown"]}, "target_states is a list of queued"),
-        ({"external_run": {}, "target_states": "succeeded"}, "target_states is a list of queued"),
-        ({"external_run": {}, "target_states": []}, "target_states is a list of queued"),
+        ({"external_run": {}, "target_states": ["done"]}, r"target_states is \['done'\]; give a list of queued"),
+        ({"external_run": {}, "target_states": ["unknown"]}, "give a list of queued"),
+        ({"external_run": {}, "target_states": "succeeded"}, "give a list of queued"),
+        ({"external_run": {}, "target_states": []}, "give a list of queued"),
         ({"external_run": {}, "poke_interval": 0}, "seconds above 0"),
         ({"external_run": {}, "stop_timeout": 0}, "seconds above 0"),
         ({"external_run": {}, "soft_fail": True, "never_fail": True}, "mutually exclusive"),
@@ -269,8 +269,17 @@ def test_the_handle_of_another_dag_run_is_refused_and_ids_are_not(runs: Runs, fa
 
 @pytest.mark.parametrize("mode", MODES)
 def test_without_a_handle_there_is_nothing_to_wait_for(runs: Runs, mode: str) -> None:
-    attempt = runs.wait(mode, external_run="{{ ti.xcom_pull(task_ids='start') }}", timeout=0)
+    dag = runs.fake.dag()
+    start = AxiomTriggerRunOperator(task_id="start", name="x", dag=dag)
+    attempt = runs.wait(mode, external_run=start.output, timeout=0, dag=dag)
     assert attempt.state == "skipped"
+    assert runs.box.requests() == []
+
+
+def test_a_handle_that_came_to_nothing_in_a_template_is_named(runs: Runs) -> None:
+    attempt = runs.wait(external_run="{{ ti.xcom_pull(task_ids='start') }}")
+    assert attempt.state == "failed"
+    assert "ExternalRunSensor 'wait': external_run came out of its template as 'None'. Nothing was sent" in attempt.said
     assert runs.box.requests() == []
 
 
@@ -303,10 +312,10 @@ def test_ids_by_which_nothing_can_be_seen_are_refused(runs: Runs) -> None:
     assert "At axiom.ai nothing can be seen of a run by its pid, pw alone." in attempt.said
 
 
-@pytest.mark.parametrize("ids", ["nonsense", "[]", "{}", {"ruuid": ""}])
+@pytest.mark.parametrize("ids", ["nonsense", "[]", "{{ {} }}", {"ruuid": "{{ '' }}"}, {"ruuid": "{{ none }}"}])
 def test_ids_that_are_no_dict_or_are_empty_are_refused(runs: Runs, ids: Any) -> None:
     attempt = runs.wait(vendor="snaplogic", ids=ids)
-    assert "ids of sensor 'wait' is a dict of the vendor's own ids, none of them empty." in attempt.said
+    assert "ids of sensor 'wait' is a dict of the vendor's own ids, none of them empty" in attempt.said
 
 
 def test_an_unknown_vendor_is_named(runs: Runs) -> None:
