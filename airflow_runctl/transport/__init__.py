@@ -3,6 +3,7 @@
 - ``endpoint.py``: where requests go and how: base URL, time-outs, proxies, certificates.
 - ``retry.py``: which failures of which requests are followed by another try, and for how long.
 - ``proof.py``: what is known of a request: whether a byte of it was sent, and when it has to be over.
+- ``answer.py``: an answer as flows read it: storable text, and nothing that repeats the credential of its request.
 - ``steps.py``: stepping through a flow, as both drivers do it.
 - ``addresses.py``: the addresses of a host, looked up within a time.
 - ``connections.py``: the connections of requests, which note what they send and end with the request's time.

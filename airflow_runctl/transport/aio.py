@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying
 from yarl import URL
 
 from airflow_runctl.exceptions import BadAnswer
+from airflow_runctl.transport.answer import answer_to
 from airflow_runctl.transport.endpoint import (
     CONNECT_TIMEOUT,
     MAX_BODY,
@@ -180,8 +181,7 @@ async def _send(endpoint: Endpoint, request: HttpRequest, patience: Patience) ->
             ssl=await asyncio.to_thread(endpoint.tls) if url.startswith("https:") else True,
         ) as response:
             content = await _read(response)
-            names = {name.lower(): value for name, value in response.headers.items()}
-            return HttpResponse(response.status, names, content, time.time(), sent_at)
+            return answer_to(request, response.status, response.raw_headers, content, sent_at)
     except (aiohttp.ClientError, TimeoutError, ConnectionError, UnicodeError) as error:
         raise transport_error(request, url, error, sent=proof.sent) from error
     except OSError as error:  # of the CA file; aiohttp wraps those of the network

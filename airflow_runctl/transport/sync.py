@@ -13,6 +13,7 @@ from tenacity import Retrying
 from urllib3.exceptions import HTTPError
 
 from airflow_runctl.exceptions import BadAnswer
+from airflow_runctl.transport.answer import answer_to
 from airflow_runctl.transport.connections import ProvingSession
 from airflow_runctl.transport.endpoint import (
     CONNECT_TIMEOUT,
@@ -159,8 +160,8 @@ def _send(session: ProvingSession, endpoint: Endpoint, request: HttpRequest, pat
             stream=True,
         )
         with response:
-            names = {name.lower(): value for name, value in response.headers.items()}
-            return HttpResponse(response.status_code, names, _read(response), time.time(), sent_at)
+            octets = ((n.encode("latin-1"), v.encode("latin-1")) for n, v in response.headers.items())
+            return answer_to(request, response.status_code, octets, _read(response), sent_at)
     except (requests.RequestException, HTTPError, TimeoutError, UnicodeError) as error:
         raise transport_error(request, url, error, sent=proof.sent) from error
     except OSError as error:  # of the CA file; requests wraps those of the network

@@ -27,7 +27,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum
-from functools import cache
+from functools import lru_cache
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 from urllib.parse import quote
 
@@ -70,20 +70,52 @@ class Operation(StrEnum):
     TEST = "test"
 
 
-SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+KEY_TO_A_RUN: Final = re.compile(
+    r"""("[^"]* (?:link|url|connections|password|token|secret|\bpw\b) [^"]*" \s*:\s*)"""
+    r"""(?: "(?:[^"\\]|\\.)*"? | [{\[][^}\]]*[}\]]? )"""
+    r"""| ((?:password|pw|token|secret)=) [^&\s"']*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""What is, in JSON or in an address, under a name for something by which whoever has it can drive or stop a run."""
+
+
+def without_keys_to_a_run(text: str) -> str:
+    """Return an answer's text without viewer links, addresses of browsers and the like, to be quoted in a message."""
+    return KEY_TO_A_RUN.sub(lambda found: f"{found[1] or found[2]}***", text)
+
+
+SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 """Escape of half a character; in pairs they are one, alone no text that can be stored."""
+
+NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+"""Its escape, and before it what is escaped by itself."""
+
+DEEPEST: Final = 100
+"""Levels of JSON that are read. Python falls over what is some hundred deep, wherever it is walked through next."""
+
+BIG: Final = re.compile(r"\d{19}|\d[eE]\+?\d{3}")
+"""What is in every number that is too big; to look at each takes ten times as long."""
+
+WHOLE: Final = range(-(2**63), 2**64)
+"""Numbers that Airflow can send from one of its processes to another."""
 
 
 def parse_json(body: bytes) -> Any:
-    """Return JSON as standards have it: no ``NaN``, no number beyond a float, no half a character.
+    """Return JSON as standards have it: UTF-8, no ``NaN``, no number beyond a float, no half a character.
 
-    Python's own reader lets these pass; whoever stores or compares them fails later, and elsewhere.
+    Python's own reader lets these pass; whoever stores, sends or compares them fails later, and elsewhere. For the same
+    reason a whole number of more than 64 bits is read as most others read it, as a float; and a NUL, which PostgreSQL
+    stores in no text, as the replacement character.
 
-    :raises ValueError: if it is something else.
+    :raises ValueError: if it is something else, or nested deeper than ``DEEPEST``.
     :raises RecursionError: if it is nested deeper than Python can follow.
     """
-    value = json.loads(body, parse_constant=_refuse, parse_float=_finite)
-    if SURROGATE.search(body):
+    text = NUL.sub(r"\1\\ufffd", body.decode("utf-8-sig"))
+    reals, wholes = (_finite, _whole) if BIG.search(text) else (None, None)
+    value = json.loads(text, parse_constant=_refuse, parse_float=reals, parse_int=wholes)
+    if text.count("[") + text.count("{") > DEEPEST:
+        _check_depth(value)
+    if SURROGATE.search(text):
         json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError, a ValueError
     return value
 
@@ -95,8 +127,27 @@ def _refuse(constant: str) -> Any:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is beyond a float")
+        raise ValueError("a number is beyond a float")
     return number
+
+
+def _whole(text: str) -> int | float:
+    number = int(text)
+    return number if number in WHOLE else _finite(text)
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested deeper than {DEEPEST} levels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +220,8 @@ class HttpResponse:
             return None
 
     def excerpt(self) -> str:
-        """Return the beginning of the body as text, for messages."""
-        text = self.body[: 4 * EXCERPT].decode("utf-8", errors="replace").strip()
+        """Return the beginning of the body as text, for messages; see :func:`without_keys_to_a_run`."""
+        text = without_keys_to_a_run(self.body[: 4 * EXCERPT].decode("utf-8", errors="replace").strip())
         return text if len(text) <= EXCERPT else text[:EXCERPT] + "..."
 
 
@@ -283,12 +334,12 @@ def vendor_error(status: int, message: str) -> VendorError:
     return HTTP_ERRORS.get(status, VendorError)(message, status=status)
 
 
-@cache
+@lru_cache(maxsize=1000)
 def _warn_unknown_word(vendor: str, word: str) -> None:
     log.warning(
         "%s: state %r is not documented. The run is taken for live; only a limit or a stop ends the wait.",
         vendor,
-        word,
+        word[:EXCERPT],
     )
 
 

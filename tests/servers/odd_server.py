@@ -64,13 +64,13 @@ class OddServer:
         with contextlib.suppress(OSError), connection:
             stream = self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
             with stream:
-                request = _read(stream)
+                request = read(stream)
                 if request:
                     self.received.append(request)
                     self._answer(stream, request)
 
 
-def _read(connection: socket.socket) -> bytes:
+def read(connection: socket.socket) -> bytes:
     """Return one request, head and body."""
     request = b""
     while b"\r\n\r\n" not in request:

@@ -38,6 +38,7 @@ from airflow_runctl.vendors.base import (
     parse_time,
     text_of,
     vendor_error,
+    without_keys_to_a_run,
 )
 
 STATES: Final[Mapping[str, RunState]] = {
@@ -365,7 +366,7 @@ class Axiom(Vendor):
 def _text(response: HttpResponse) -> str:
     body = response.json_or_none()
     message = body.get("message") if isinstance(body, Mapping) else None
-    return text_of(message) or response.excerpt() or "no text"
+    return without_keys_to_a_run(text_of(message) or "") or response.excerpt() or "no text"
 
 
 def _ids(search: Search) -> dict[str, str]:

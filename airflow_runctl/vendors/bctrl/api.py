@@ -243,6 +243,7 @@ class Bctrl(Vendor):
         what = "/".join(segments)
         found: list[Mapping[str, Any]] = []
         cursor: str | None = None
+        cursors: set[str] = set()
         for _ in range(MAX_PAGES):
             asked = {**(query or {}), "limit": str(PAGE), **({"cursor": cursor} if cursor else {})}
             response = yield self.request("GET", *segments, query=asked)
@@ -250,6 +251,9 @@ class Bctrl(Vendor):
             cursor = text_of(self.object_of(response, what).get("nextCursor"))
             if cursor is None:
                 return found
+            if cursor in cursors:
+                raise BadAnswer(f"bctrl's list of {what} leads back to a page that was read.")
+            cursors.add(cursor)
         raise BadAnswer(f"bctrl's list of {what} has more than {MAX_PAGES} pages of {PAGE}.")
 
     def keyed(self, request: HttpRequest) -> Flow[HttpResponse]:

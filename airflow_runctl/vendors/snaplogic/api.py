@@ -20,7 +20,8 @@ STATUS_HEADER: Final = "x-sl-statuscode"
 
 PAGE: Final = 1000
 MOST_RUNS: Final = 50 * PAGE
-"""How many runs of one state are read; a list that goes on behind them is an error."""
+MOST_PAGES: Final = 500
+"""How many runs of one state are read, in how many pages; a list that goes on behind them is an error."""
 
 SETTLING_TIME: Final = 4.0
 """Seconds. Longer than the 3 s that SnapLogic's own library waits before it reads a run that it has made, and short
@@ -103,7 +104,7 @@ class SnapLogicApi(Vendor):
         query = {key: str(value) for key, value in filters.items() if value is not None}
         found: dict[str, Mapping[str, Any]] = {}
         offset = 0
-        while True:
+        for _ in range(MOST_PAGES):
             response = yield self.request(
                 "GET", "runtime", self.org, query={**query, "limit": str(PAGE), "offset": str(offset)}
             )
@@ -120,7 +121,8 @@ class SnapLogicApi(Vendor):
             if not more or not _goes_on(page, len(entries), offset):
                 return [entry for entry in found.values() if _matches(entry, filters)]
             if offset >= MOST_RUNS:
-                raise BadAnswer(f"SnapLogic's list of runs goes on after {offset} of them; the rest was not read.")
+                break
+        raise BadAnswer(f"SnapLogic's list of runs goes on after {offset} of them; the rest was not read.")
 
     # -- names -----------------------------------------------------------------------------------------
 

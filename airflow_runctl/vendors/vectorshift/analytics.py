@@ -20,6 +20,8 @@ STATES: Final[Mapping[str, RunState]] = {
 """Other words than those of the look at a run; on the wire in upper case."""
 
 PAGE: Final = 50
+MOST_PAGES: Final = 200
+"""How many pages of a list are read; one that goes on behind them is an error."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 from airflow_runctl.exceptions import BadAnswer, TransportError, VendorError
 from airflow_runctl.runs import RunState, RunStatus
 from airflow_runctl.vendors.base import Effect, Flow, HttpRequest, HttpResponse, Pause, Vendor, path, vendor_error
-from airflow_runctl.vendors.vectorshift.analytics import PAGE, ListedRun, listed_run, search_body
+from airflow_runctl.vendors.vectorshift.analytics import MOST_PAGES, PAGE, ListedRun, listed_run, search_body
 from airflow_runctl.vendors.vectorshift.answers import FAILED_CALL, STATES, id_in, said_in, text_in
 
 RESULT_PAUSES: Final = (1.0, 2.0, 3.0, 4.0, 5.0, 5.0, 5.0, 5.0)
@@ -85,7 +85,7 @@ class VectorShiftApi(Vendor):
         """List the runs of a pipeline that the analytics know, with these values in these columns."""
         found: dict[str, ListedRun] = {}
         offset = 0
-        while True:
+        for _ in range(MOST_PAGES):
             body = search_body(pipeline_id, status, columns, offset)
             request = self.request("POST", "analytics", "events", "search", json=body)
             events = self._object((yield request)).get("events")
@@ -97,6 +97,7 @@ class VectorShiftApi(Vendor):
             offset += len(events)
             if not more:
                 return list(found.values())
+        raise BadAnswer(f"VectorShift's list of events goes on after {offset} of them; the rest was not read.")
 
     # -- envelope ------------------------------------------------------------------------------------
 

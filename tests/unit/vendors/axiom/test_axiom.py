@@ -222,6 +222,17 @@ def test_refused_start_says_why_and_what_to_check(
     assert len(box.requests(operation="start")) == 1
 
 
+@pytest.mark.parametrize("said", [{"OPEN LINK IN BROWSER": "{url}"}, {"message": "see {url}", "status": "error"}])
+def test_refused_start_does_not_show_the_viewer_url_that_its_answer_holds(
+    client: Client, axiom: Access, box: Sandbox, said: dict[str, str]
+) -> None:
+    body = {key: text.replace("{url}", f"{HOST}&port=443&password=pw3147&taskId=1") for key, text in said.items()}
+    box.fault("axiom", "start", "status", status=403, body=body)
+    with pytest.raises(StartRefused, match=r"HTTP 403: .*\*\*\*") as seen:
+        started(client, axiom)
+    assert "pw3147" not in str(seen.value)
+
+
 def test_full_queue_is_a_refusal(client: Client, axiom: Access, box: Sandbox) -> None:
     box.behave("axiom", "Hang", refuse={"status": 503, "message": "No capacity"})
     with pytest.raises(StartRefused, match=r"HTTP 503: No capacity.*queue is full"):

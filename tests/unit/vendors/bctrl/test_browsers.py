@@ -466,9 +466,17 @@ def test_all_pages_of_browsers_and_runs_are_listed(browsers: Browsers, monkeypat
 
 def test_a_list_without_an_end_is_a_bad_answer(browsers: Browsers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_PAGES", 3)
-    browsers.box.fault("bctrl", "list", "body", body={"data": [], "nextCursor": "same"})
+    for number in range(3):
+        browsers.box.fault("bctrl", "list", "body", body={"data": [], "nextCursor": f"page {number}"}, count=1)
     with pytest.raises(BadAnswer, match="list of browsers has more than 3 pages of 100"):
         browsers.drive(browsers.vendor.list_browsers())
+
+
+def test_a_list_that_leads_back_to_a_page_that_was_read_is_a_bad_answer(browsers: Browsers) -> None:
+    browsers.box.fault("bctrl", "list", "body", body={"data": [], "nextCursor": "same"})
+    with pytest.raises(BadAnswer, match="list of browsers leads back to a page that was read"):
+        browsers.drive(browsers.vendor.list_browsers())
+    assert len(browsers.requests("list")) == 2
 
 
 def test_the_connection_test_says_whose_key_it_is(browsers: Browsers) -> None:
@@ -478,6 +486,14 @@ def test_the_connection_test_says_whose_key_it_is(browsers: Browsers) -> None:
     body = {"email": "a@b.example", "organizationId": "org-1", "subaccountId": None}
     browsers.box.fault("bctrl", "whoami", "body", body=body)
     assert browsers.drive(browsers.vendor.test()).endswith(": email a@b.example, organizationId org-1.")
+
+
+def test_an_error_does_not_show_the_address_that_its_answer_holds(browsers: Browsers) -> None:
+    body = {"connections": {"cdpUrl": "wss://a/secret-1"}, "liveViewUrl": "https://a/secret-2", "id": "run-1"}
+    browsers.box.fault("bctrl", "whoami", "status", status=418, body=body)
+    with pytest.raises(VendorError, match=r"HTTP 418: .*run-1") as seen:
+        browsers.drive(browsers.vendor.test(), ONCE)
+    assert "secret" not in str(seen.value)
 
 
 def test_no_address_to_drive_the_browser_by_is_kept_or_told(browsers: Browsers) -> None:

@@ -288,6 +288,16 @@ def test_list_that_has_no_end_is_an_error_that_says_so(snaplogic: Access, monkey
         answered(vendor(snaplogic).list_runs(), page)
 
 
+def test_list_of_ever_so_small_pages_has_an_end_too(snaplogic: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "MOST_PAGES", 4)
+
+    def page(request: HttpRequest) -> dict[str, Any]:
+        return {"entries": [{"id": f"r-{request.query['offset']}"}], "limit": 1, "total": 10**9}
+
+    with pytest.raises(BadAnswer, match="goes on after 4 of them; the rest was not read"):
+        answered(vendor(snaplogic).list_runs(), page)
+
+
 @pytest.mark.parametrize("entry", [{}, {"id": 7}])
 def test_entry_without_an_id_is_a_bad_answer(
     client: Client, snaplogic: Access, box: Sandbox, entry: dict[str, Any]

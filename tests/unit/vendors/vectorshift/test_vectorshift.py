@@ -510,6 +510,16 @@ def test_all_pages_of_a_pipelines_runs_are_listed_once_each(shift: Shift, monkey
     assert {run.run_id for run in live} == {run.run_id for run in runs[1:]}
 
 
+def test_a_list_that_has_no_end_is_an_error_that_says_so(shift: Shift, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAGE", 2)
+    monkeypatch.setattr(module, "MOST_PAGES", 3)
+    for number in range(3):
+        events = [{"spanId": f"{number}-{one}", "status": "SUCCESS"} for one in range(2)]
+        shift.box.fault("vectorshift", "list", "body", body={"events": events}, count=1)
+    with pytest.raises(BadAnswer, match="goes on after 6 of them; the rest was not read"):
+        shift.drive(shift.vendor.list_runs("pl-hang"))
+
+
 def test_a_list_whose_pages_repeat_ends(shift: Shift, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAGE", 1)
     shift.box.fault("vectorshift", "list", "body", body={"events": [{"spanId": "same", "status": "SUCCESS"}]})
