@@ -19,7 +19,6 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -111,8 +110,11 @@ async def aopen_handle(handle: Handle, access: Access, *, found_at: TaskKey | No
     """
     newest = replace(access, seal_keys=access.seal_keys[:1])
     if newest.seal_keys and _digest(newest, newest.seal_keys[0]) in _derived:
-        with suppress(HandleError):
+        try:
             return open_handle(handle, newest, found_at=found_at)
+        except HandleError:
+            if newest.seal_keys == access.seal_keys:
+                raise
     return await asyncio.to_thread(open_handle, handle, access, found_at=found_at)
 
 

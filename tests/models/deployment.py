@@ -761,11 +761,13 @@ class Deployment:
         return False
 
     def is_kept(self, run: Run) -> bool:
-        """Whether a handle or a write-ahead record leads to this run."""
+        """Whether a handle or a write-ahead record leads to this run, or a record names it as one that may be ours."""
         task: Task = run.by.task
         record = self.written(task)
         handles = [self.airflow.xcom(task.task_id, HANDLE_KEY, task.map_index), record.get("handle")]
         if any(handle and self.run_of(handle) is run for handle in handles):
+            return True
+        if any(name in named for named in record.get("candidates", ()) for name in (run.run_id, _iso(run.made_at))):
             return True
         search = record.get("search", {})
         if record.get("phase") != "starting":
@@ -780,7 +782,7 @@ class Deployment:
             return self.airflow.stored(task.task_id, task.map_index)
         audit = self.airflow.xcom(task.task_id, AUDIT_KEY, task.map_index) or {}
         start = _opened(self.config.vendor, str(audit["start"].get("token"))) if "start" in audit else None
-        return {"phase": audit["state"], "search": search_in(start)} if start else {}
+        return {"phase": audit["state"], "search": search_in(start)} if start else audit
 
     def run_of(self, handle: Any) -> Run | None:
         """Return the run that a handle leads to, for whoever can open it."""

@@ -119,5 +119,6 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stop, "LOOK_EVERY", 0.05)
     monkeypatch.setattr(identity, "LOOK_AGAIN", 0.1)
     monkeypatch.setattr(siblings, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(siblings, "LOOK_AROUND", 1.0)
     monkeypatch.setattr(stop_dag_run, "LOOK_AGAIN", 0.1)
     monkeypatch.setattr(retry, "_backoff", lambda state: 0.05)

@@ -246,7 +246,7 @@ def test_nothing_but_this_packages_errors_comes_out_of_a_flow(
         assert len(script.heard) <= MOST_REQUESTS, "it goes on and on"
         assert not server.led_away, "something was sent to another host"
 
-    fuzz(12, tried, name=st.sampled_from(names), odd=answers.script, tail=st.integers(0, 7))
+    fuzz(8, tried, name=st.sampled_from(names), odd=answers.script, tail=st.integers(0, 7))
 
 
 @pytest.mark.timeout(0 if MINUTES else 120)
@@ -266,7 +266,7 @@ def test_nothing_but_this_packages_errors_comes_of_what_an_answer_says(
             except RunctlError as error:
                 check_text(str(error), hidden)
 
-    fuzz(60, tried, name=st.sampled_from(sorted(flows)), odd=answers.content, tail=st.integers(0, 7))
+    fuzz(40, tried, name=st.sampled_from(sorted(flows)), odd=answers.content, tail=st.integers(0, 7))
 
 
 # -- the stop of others ------------------------------------------------------------------------------------
@@ -350,7 +350,7 @@ def test_a_stop_of_others_goes_out_whatever_one_run_is_answered(
         for name in TASKS:
             server.forget(f"y{round_}-{name}")
 
-    fuzz(5, tried, odd=answers.script, tail=st.integers(0, 7), is_lost=st.booleans())
+    fuzz(3, tried, odd=answers.script, tail=st.integers(0, 7), is_lost=st.booleans())
 
 
 STOPS = re.compile(r"/(stop|terminate|cancel)\b")
