@@ -19,7 +19,7 @@ from airflow_runctl.exceptions import (
     StartRefused,
     TransportError,
 )
-from airflow_runctl.runs import ExternalRun, RunState, RunStatus
+from airflow_runctl.runs import ExternalRun, RunState, RunStatus, printable
 from airflow_runctl.vendors.base import (
     Effect,
     Flow,
@@ -105,8 +105,8 @@ class BctrlWorkspaces(Bctrl):
         status = self._status_of(runtime)
         if status.state.is_live:
             raise StartRefused(
-                f"The alias {alias!r} belongs to bctrl runtime {runtime.get('id')}, which is {status.vendor_state}. "
-                "Nothing was started: stop that one first, or take another alias.",
+                f"The alias {alias!r} belongs to bctrl runtime {printable(runtime.get('id'))}, which is "
+                f"{status.vendor_state}. Nothing was started: stop that one first, or take another alias.",
                 status=409,
             )
         return str(runtime.get("id"))
@@ -166,7 +166,7 @@ class BctrlWorkspaces(Bctrl):
                 return self._status_of(entry)
         raise NotFound(
             f"bctrl runtime {run.run_id} is not under alias {alias!r} of workspace {workspace_id} any more: that is "
-            f"runtime {runtime.get('id')} now.",
+            f"runtime {printable(runtime.get('id'))} now.",
             status=404,
         )
 
@@ -232,7 +232,7 @@ class BctrlWorkspaces(Bctrl):
         if _is_other(run, runtime):
             raise CannotStop(
                 f"The alias {alias!r} was given to another bctrl runtime while this was under way: the stop hit "
-                f"runtime {runtime.get('id')}, not {run.run_id}, which may be alive. Look at both at bctrl."
+                f"runtime {printable(runtime.get('id'))}, not {run.run_id}, which may be alive. Look at both at bctrl."
             )
         return StopReply(self._status_of(runtime))
 
@@ -246,8 +246,8 @@ class BctrlWorkspaces(Bctrl):
             return StopReply(status)
         raise CannotStop(
             f"The alias {run.ids['alias']!r} of workspace {run.ids['workspace_id']} means bctrl runtime "
-            f"{other.get('id')} now, not {run.run_id}. Nothing was stopped, since a stop by alias would hit the other "
-            f"one. {run.run_id} is over or out of reach; look for it at bctrl."
+            f"{printable(other.get('id'))} now, not {run.run_id}. Nothing was stopped, since a stop by alias would hit "
+            f"the other one. {run.run_id} is over or out of reach; look for it at bctrl."
         )
 
     def test(self) -> Flow[str]:

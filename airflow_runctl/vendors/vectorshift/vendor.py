@@ -74,11 +74,14 @@ class VectorShift(VectorShiftApi):
         Source: https://docs.vectorshift.ai/api-reference/pipelines/list
         """
         request = self.request("GET", "pipelines", query={"verbose": "true"})
-        answer = self.done((yield request), "the list of pipelines")
-        objects = answer.get("objects")
+        response = yield request
+        answer = self.done(response, "the list of pipelines")
+        objects, ids = answer.get("objects"), answer.get("object_ids") or []
         if isinstance(objects, list):
             return [entry for entry in objects if isinstance(entry, Mapping)]
-        return [{"id": pipeline_id} for pipeline_id in answer.get("object_ids") or []]
+        if not isinstance(ids, list):
+            raise BadAnswer(f"VectorShift's list of pipelines is no list: {response.excerpt()!r}")
+        return [{"id": pipeline_id} for pipeline_id in ids]
 
     # -- act -----------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_runctl.compat import AirflowFailException
+from airflow_runctl.compat import IS_AIRFLOW_2, AirflowFailException
 from airflow_runctl.control.records import AUDIT_KEY, TURN_KEY
 from airflow_runctl.control.stop import StopNote
 from airflow_runctl.exceptions import LimitReached, RunFailed, StartsMixUp
@@ -234,6 +234,7 @@ def test_sibling_whose_record_does_not_open_rules_no_run_out(
     assert [run["stop_requests"] for run in box.runs()] == [0, 0]
 
 
+@pytest.mark.skipif(IS_AIRFLOW_2, reason="the fake of Airflow 2 has no states of mapped tasks that do not run")
 def test_deadline_reaches_a_start_that_waits_for_its_turn(tasks: Tasks, box: Sandbox) -> None:
     """It would not see a run of it, nor wait for one: none is made."""
     alike = {"pipeline": "early-hang", "project": "/Acme/projects/sales"}

@@ -450,3 +450,10 @@ def test_addresses_to_drive_a_browser_by_are_taken_out_of_what_is_listed() -> No
 def test_no_representation_shows_the_key(runtimes: Runtimes) -> None:
     for value in (runtimes.vendor, runtimes.access, runtimes.vendor.request("GET", "workspaces"), runtimes.start()):
         assert runtimes.box.seed not in repr(value)
+
+
+def test_id_of_another_runtime_that_is_a_whole_page_is_cut_in_messages() -> None:
+    """Found by the fuzzer: where an id is expected an answer can hold anything."""
+    from airflow_runctl.runs import printable
+
+    assert len(printable([{}] * 5000)) < 100

@@ -596,3 +596,13 @@ def test_no_representation_shows_the_key(shift: Shift) -> None:
     request = shift.vendor.request("GET", "pipelines")
     for value in (shift.vendor, shift.access, request, shift.start()):
         assert shift.box.seed not in repr(value)
+
+
+@pytest.mark.parametrize("ids", [-1, "p", {"a": 1}])
+def test_list_of_pipelines_that_is_none_is_a_bad_answer(
+    client: Client, box: Sandbox, connections: Any, ids: Any
+) -> None:
+    access = connections.access("vectorshift_default")
+    box.fault("vectorshift", "any", "body", body={"object_ids": ids})
+    with pytest.raises(BadAnswer, match="is no list"):
+        client.drive(access, access.vendor.list_pipelines())
