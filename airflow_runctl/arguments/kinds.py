@@ -171,7 +171,7 @@ def _limits(value: Any) -> Any:
 
 
 def _states(value: Any) -> Any:
-    _only(isinstance(value, list | tuple | Set) and bool(value) and {*value} <= {*TARGETS})
+    _only(isinstance(value, list | tuple | Set) and bool(value) and all(state in TARGETS for state in value))
     return value
 
 

@@ -64,6 +64,8 @@ def _read(subject: Any, of: type) -> list[tuple[str, WrongArgument]]:
             subject._out_of_templates = getattr(subject, "_out_of_templates", frozenset()) | {name}
             continue
         try:
+            if isinstance(value, str) and is_template(value):
+                raise ValueError("a template, and this is no template field")
             _keep(subject, name, value, _understood(argument, value))
         except ValueError as error:
             called = _called(subject, name, argument)
@@ -135,7 +137,7 @@ def _keep(subject: Any, name: str, value: Any, understood: Any) -> None:
 
 def _called(subject: Any, name: str, argument: Argument) -> str:
     """Return the name by which a user gives the argument."""
-    return (argument.called or name).format(vendor=getattr(subject, "vendor", None))
+    return argument.called.format(vendor=subject.vendor) if argument.called else name
 
 
 def _wrong(whose: str, called: str, argument: Argument, value: Any, error: ValueError) -> WrongArgument:

@@ -15,7 +15,7 @@ class Secret:
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: Any) -> None:
         self._value = value
 
     def __str__(self) -> str:
@@ -23,7 +23,7 @@ class Secret:
 
     __repr__ = __str__
 
-    def reveal(self) -> str:
+    def reveal(self) -> Any:
         """Return the credential."""
         return self._value
 
@@ -33,7 +33,9 @@ def hidden(value: Any) -> Secret:
     if isinstance(value, Secret):
         return value
     mask_secret(str(value))
-    return Secret(str(value))
+    # What is no text stays what it is: it is refused before it is sent. Native rendering makes numbers of digits.
+    is_text = isinstance(value, str | int) and not isinstance(value, bool)
+    return Secret(str(value) if is_text else value)
 
 
 def revealed(value: Any) -> Any:

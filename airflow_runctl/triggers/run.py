@@ -65,7 +65,7 @@ class ExternalRunTrigger(BaseTrigger):
         super().__init__()  # type: ignore[no-untyped-call]
         self.external_run = external_run
         self.poll_interval = poll_interval
-        self.limits = limits or {}
+        self.limits: Any = limits
         self.stop_timeout = stop_timeout
         self.stop_on_kill = stop_on_kill
         self.ride_out = ride_out
@@ -73,6 +73,7 @@ class ExternalRunTrigger(BaseTrigger):
         self.warn_callback = warn_callback
         # A trigger that raised as it is made from its row would leave its run unwatched: that is for serialize().
         self._odd = odd_among_given(self, ExternalRunTrigger)
+        self.limits = self.limits or {}
         self._channel = TriggererChannel()
         self._target: Target | None = None
 
