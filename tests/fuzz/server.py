@@ -68,11 +68,15 @@ class ScriptedTransport(SyncTransport):
 
     :param endpoint: where the requests would go.
     :param script: the answers.
+    :param now: tells the time.
     :param pause: what it does instead of sleeping.
     """
 
-    def __init__(self, endpoint: Endpoint, script: Script, pause: Callable[[float], None]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, script: Script, now: Callable[[], float], pause: Callable[[float], None]
+    ) -> None:
         super().__init__(endpoint, sleep=pause)
+        self._now = now
         self._script = script
         self._prefix = urlsplit(endpoint.base_url).path
 
@@ -85,7 +89,7 @@ class ScriptedTransport(SyncTransport):
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         body = odd.body_of(good, head.encode() + b"\r\n" + (content or b""))
         status = int(odd.status) if odd.status and len(odd.status) == 3 and odd.status.isdigit() else good.status
-        return answer_to(request, status, good.headers, body)
+        return answer_to(request, status, good.headers, body, self._now())
 
     def _do(self, step: Step, patience: Patience) -> object:
         if isinstance(step, Open):
@@ -98,8 +102,14 @@ class Answered:
     """A call that is over as soon as it began."""
 
     response: HttpResponse
-    opened_at: float = 0.0
-    ended_at: float | None = 0.0
+
+    @property
+    def opened_at(self) -> float:
+        return self.response.sent_at
+
+    @property
+    def ended_at(self) -> float | None:
+        return self.response.received_at
 
     def poll(self) -> HttpResponse:
         return self.response
