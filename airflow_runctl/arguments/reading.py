@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from airflow_runctl.arguments.kinds import is_nothing, is_template
 from airflow_runctl.arguments.table import ARGUMENTS, Argument, Empty
 from airflow_runctl.exceptions import WrongArgument
-
-LONGEST_SHOWN: Final = 80
+from airflow_runctl.runs import printable
 
 
 def arguments_of(cls: type) -> dict[str, Argument]:
@@ -152,5 +151,4 @@ def _because(error: ValueError) -> str:
 def _shown(argument: Argument, value: Any) -> str:
     if argument.secret:
         return "nothing" if is_nothing(value) else f"a value of type {type(value).__name__} (not shown)"
-    shown = repr(value)
-    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
+    return printable(repr(value))

@@ -207,8 +207,11 @@ class Attempt:
 
     def _named_otherwise(self) -> ExternalRun | None:
         """Return the run that the start's own answer names, if it is not the one that was taken for it."""
-        named = self._authority.named() if self._authority is not None else None
-        if named is None or self.run is None or named.run_id == self.run.run_id:
+        if self._authority is None or self._authority.is_open or self.run is None:
+            return None
+        named = self._authority.named()
+        if named is None or named.run_id == self.run.run_id:
+            self._authority = None  # it has spoken, and is not read again at each look
             return None
         return self.run_of(named, self.run.started_at, self.run.fingerprint)
 

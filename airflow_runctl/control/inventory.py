@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +11,7 @@ from airflow_runctl.compat import Channel
 from airflow_runctl.control.records import AMBIGUOUS, AUDIT_KEY, STARTING
 from airflow_runctl.control.seal import Handle
 from airflow_runctl.control.stop_many import Connections
+from airflow_runctl.control.task_names import instances_named
 from airflow_runctl.runs import HANDLE_KEY, TaskKey
 
 MAYBE_STARTING: Final = frozenset({"running", "restarting"})
@@ -45,18 +45,14 @@ class Found:
 
 async def look_for_handles(channel: Channel, dag_id: str, run_id: str, task_ids: frozenset[str] | None) -> list[Found]:
     """Look at every task instance of a Dag run, or at those of the named tasks."""
-    states = await channel.task_states(dag_id, run_id)
     found = []
-    for name, state in states.items():
-        for where in _meanings(TaskKey(dag_id, run_id, name)):
-            if task_ids is not None and where.task_id not in task_ids:
-                continue
-            try:
-                found.append(await _look_at(channel, where, running=state in MAYBE_STARTING))
-            except Exception as error:
-                # A task may store what only its own code can read: that must not keep the others' runs alive.
-                unread = f"the handle of task {where.task_id!r} cannot be read ({type(error).__name__})"
-                found.append(Found(where, None, unread=f"{unread}; a run of it may be alive."))
+    for where, state in await _instances(channel, dag_id, run_id, task_ids):
+        try:
+            found.append(await _look_at(channel, where, running=state in MAYBE_STARTING))
+        except Exception as error:
+            # A task may store what only its own code can read: that must not keep the others' runs alive.
+            unread = f"the handle of task {where.task_id!r} cannot be read ({type(error).__name__})"
+            found.append(Found(where, None, unread=f"{unread}; a run of it may be alive."))
     return found
 
 
@@ -66,13 +62,8 @@ async def starting_tasks(channel: Channel, where: TaskKey, tasks: frozenset[str]
     :param where: the task instance that asks.
     :param tasks: ids of the tasks to look at.
     """
-    states = await channel.task_states(where.dag_id, where.run_id)
-    return [
-        place
-        for name, state in states.items()
-        for place in (_meanings(TaskKey(where.dag_id, where.run_id, name)) if state in MAYBE_STARTING else ())
-        if place.task_id in tasks and place != where
-    ]
+    instances = await _instances(channel, where.dag_id, where.run_id, tasks)
+    return [place for place, state in instances if state in MAYBE_STARTING and place != where]
 
 
 async def owned_by_others(
@@ -86,10 +77,9 @@ async def owned_by_others(
     :param tasks: ids of the tasks to look at; ``None`` for all.
     """
     owned = set()
-    for name, state in (await channel.task_states(where.dag_id, where.run_id)).items():
-        for place in _meanings(TaskKey(where.dag_id, where.run_id, name)) if state not in NEVER_RAN else ():
-            if place != where and (tasks is None or place.task_id in tasks):
-                owned |= await _owned_at(channel, connections, place)
+    for place, state in await _instances(channel, where.dag_id, where.run_id, tasks):
+        if state not in NEVER_RAN and place != where:
+            owned |= await _owned_at(channel, connections, place)
     return frozenset(owned)
 
 
@@ -103,11 +93,16 @@ async def _owned_at(channel: Channel, connections: Connections, place: TaskKey) 
     return owned
 
 
-def _meanings(name: TaskKey) -> Iterator[TaskKey]:
-    """Yield what a name among the task states can mean: ``t_0`` is a task, or an instance of a mapped ``t``."""
-    yield name
-    if mapped := re.fullmatch(r"(.+)_(\d+)", name.task_id):
-        yield TaskKey(name.dag_id, name.run_id, mapped[1], int(mapped[2]))
+async def _instances(
+    channel: Channel, dag_id: str, run_id: str, tasks: frozenset[str] | None
+) -> list[tuple[TaskKey, str | None]]:
+    """Return every task instance that a Dag run may have of these tasks, or of all, and its state."""
+    return [
+        (TaskKey(dag_id, run_id, task_id, map_index), state)
+        for name, state in (await channel.task_states(dag_id, run_id)).items()
+        for task_id, map_index in instances_named(name)
+        if tasks is None or task_id in tasks
+    ]
 
 
 async def _look_at(channel: Channel, where: TaskKey, *, running: bool) -> Found:

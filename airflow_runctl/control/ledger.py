@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ class Leftover:
     :param at: when it was written, Unix time.
     :param was_cleared: a user has cleared the task since then; it is no mere retry.
     :param candidates: ids of the runs of which one may be the start's.
-    :param arguments: digests of the arguments of what was started; none are known of 0.1.0.
+    :param arguments: digests of the arguments of what was started, sealed; none are known of 0.1.0.
     """
 
     phase: str
@@ -62,7 +62,7 @@ class Leftover:
     at: float
     was_cleared: bool
     candidates: tuple[str, ...] = ()
-    arguments: Digests = field(default_factory=dict)
+    arguments: Any = None
 
 
 class Ledger:
@@ -108,9 +108,9 @@ class Ledger:
             at=float(record.get("at") or 0.0),
             # The clear of a task that was not running allows as many tries again; that of a running one leaves
             # the number of tries alone, and a try beyond it can come only from there.
-            arguments=opened(record.get("arguments"), self._access),
             was_cleared=self._max_tries > int(record.get("max_tries") or 0) or self._try_number > self._max_tries + 1,
             candidates=tuple(record.get("candidates") or ()),
+            arguments=record.get("arguments"),
         )
 
     def waiting_to_start(self) -> None:
@@ -144,6 +144,7 @@ class Ledger:
 
     def still_starting(self, left: Leftover, owner: Owner) -> None:
         """Put back what an earlier attempt wrote ahead, while its run is looked for: nobody else sees it now."""
+        self._search = left.search
         self._show_start(left.search, owner, datetime.fromtimestamp(left.at, UTC))
 
     def _show_start(self, search: Search, owner: Owner, began: datetime) -> None:
@@ -207,7 +208,7 @@ class Ledger:
 
     def differing(self, left: Leftover) -> str:
         """Return the names of the arguments that differ from those of ``left``; an empty text if none can be told."""
-        return differing(self._arguments or {}, left.arguments)
+        return differing(self._arguments or {}, opened(left.arguments, self._access))
 
     def _arguments_of(self, run: ExternalRun) -> str | None:
         """Return the digests of what ``run`` was started with; an earlier attempt's may have been others than now."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from airflow_runctl.compat import Channel
-from airflow_runctl.control.identity import search_lost
+from airflow_runctl.control.identity import lists_until, search_lost
 from airflow_runctl.control.inventory import Found, look_for_handles, owned_by_others
-from airflow_runctl.control.records import LISTED_AFTER, note_intent, search_in
+from airflow_runctl.control.records import note_intent, search_in
 from airflow_runctl.control.seal import Handle, describe, name_of
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote
 from airflow_runctl.control.stop_many import Connections, Report, Target, broken, quietly, stop_target
@@ -128,7 +128,7 @@ class DagRunStop:
             return target
         name = f"the run that {where} was starting when it was lost"
         try:
-            found = await self._search(connections, target)
+            found = await self._search(connections, where, target)
         except RunctlError as error:
             return Report(name, where, error=f"it is not found, and may be alive. {error}")
         if found is None:
@@ -140,15 +140,14 @@ class DagRunStop:
         run = replace(target.run, run_id=found.run_id, ids=found.ids)
         return await stop_target(self.channel, replace(target, run=run), self.note, self.timeout)
 
-    async def _search(self, connections: Connections, target: Target) -> Started | None:
+    async def _search(self, connections: Connections, where: TaskKey, target: Target) -> Started | None:
         """Look for the run of a start; again for a while, since it need not be listed at once."""
         start, access = target.run, target.access
-        where = start.owner.key if start.owner else TaskKey(self.dag_id, self.run_id, "")
 
         async def owned(run_ids: frozenset[str]) -> frozenset[str]:
             return run_ids & await owned_by_others(self.channel, connections, where)
 
-        until = min(start.started_at.timestamp() + LISTED_AFTER, time.time() + self.patience)
+        until = min(lists_until(start.started_at), time.time() + self.patience)
         flow = search_lost(access.vendor, search_in(start), start.started_at, until=until)
         return await access.adrive(flow, STOP_PATIENCE, owned=owned)
 

@@ -169,7 +169,7 @@ def _why_not(attempt: Attempt, left: Leftover, run: ExternalRun, status: RunStat
     stays = status.state is RunState.SUSPENDED and on_retry != "resume"
     reasons = {
         "the task had succeeded, and was cleared to start anew": succeeded,
-        _other_arguments(attempt, left): another,
+        _other_arguments(attempt, left) if another else "": another,
         "on_retry is 'restart'": on_retry == "restart",
         f"it is suspended ({status.vendor_state}), and on_retry is not 'resume'": stays,
         f"{ENDING.get(status.state)} ({status.vendor_state})": status.state in ENDING,

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-MAPPED: Final = re.compile(r"_\d+$")
-"""What stands behind the task's id where the states of tasks name an instance of a mapped one."""
+UNMAPPED: Final = -1
+MAPPED: Final = re.compile(r"(.+)_(\d+)")
+"""How the states of tasks name an instance of a mapped one."""
+
+
+def instances_named(name: str) -> Iterator[tuple[str, int]]:
+    """Yield what a name among the states of tasks can mean, as task id and map index.
+
+    ``t_0`` is a task, or an instance of a mapped ``t``.
+    """
+    yield name, UNMAPPED
+    if mapped := MAPPED.fullmatch(name):
+        yield mapped[1], int(mapped[2])
 
 
 def tasks_in(states: Iterable[str]) -> frozenset[str]:
-    """Return the tasks that the states of a Dag run name; ``t_0`` may be a task, or an instance of a mapped ``t``."""
-    names = frozenset(states)
-    return names | {MAPPED.sub("", name) for name in names}
+    """Return the tasks that the states of a Dag run may name."""
+    return frozenset(task_id for name in states for task_id, _ in instances_named(name))
 
 
 def named_among(wanted: Iterable[str], there: frozenset[str]) -> frozenset[str]:

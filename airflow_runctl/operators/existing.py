@@ -219,9 +219,9 @@ class SearchStopOperator(StopRunOperator):
 
         :returns: as :meth:`ExistingRunOperator.execute`; with ``search`` a list, empty if nothing matches.
         """
-        read_rendered(self)
         if self.search is None:
             return super().execute(context)
+        read_rendered(self)
         from airflow_runctl.transport.aio import in_own_loop
 
         return in_own_loop(self._stop_matching(self.search))

@@ -116,17 +116,17 @@ class OpenCall:
         threading.Thread(target=self._call, name="runctl-open-call", daemon=True).start()
 
     def _call(self) -> None:
-        answer, failure = None, None
         try:
             with SyncTransport(self._endpoint) as transport:
-                answer = transport.send(self._request, Patience())
+                self._answer = transport.send(self._request, Patience())
         except Exception as error:  # handed to whoever polls
-            failure = error
+            self._error = error
         self.ended_at = time.time()
-        self._answer, self._error = answer, failure
 
     def poll(self) -> HttpResponse | None:
         """Return the answer, or ``None`` while there is none."""
+        if self.ended_at is None:
+            return None
         if self._error is not None:
             raise self._error
         return self._answer

@@ -23,9 +23,8 @@ from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import ExternalRun, RunState, StopReason
 from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.transport.retry import Patience
-from airflow_runctl.transport.sync import SyncTransport
 from airflow_runctl.vendors.axiom.vendor import Axiom
-from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, Open, Search, Started, StartPlan, Step, Vendor
+from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, Search, Started, StartPlan, Vendor
 from airflow_runctl.vendors.bctrl.api import RuntimeStart, TaskStart
 from airflow_runctl.vendors.bctrl.browsers import AWAITED, BctrlBrowsers
 from airflow_runctl.vendors.bctrl.tasks import Tasks
@@ -36,7 +35,7 @@ from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 from airflow_runctl.vendors.vectorshift.start import PipelineRun, Starts
 from airflow_runctl.vendors.vectorshift.vendor import VectorShift
 from tests.fuzz.answers import Good
-from tests.fuzz.server import Answered, Key
+from tests.fuzz.server import AnsweredAtOnce, Key
 from tests.unit.connections import Connections
 
 Flows = dict[str, Callable[[], Flow[Any]]]
@@ -236,7 +235,7 @@ def overridden(vendor: Vendor, name: str) -> bool:
 
 
 @dataclass
-class Recording(SyncTransport):
+class Recording(AnsweredAtOnce):
     """A client that keeps what it is answered.
 
     :param access: the connection to the sandbox.
@@ -259,11 +258,6 @@ class Recording(SyncTransport):
         if len(answers) < 12 and (good.status, good.body) not in [(one.status, one.body) for one in answers]:
             answers.append(good)
         return response
-
-    def _do(self, step: Step, patience: Patience) -> object:
-        if isinstance(step, Open):
-            return Answered(self.send(step.request, patience))
-        return super()._do(step, patience)
 
 
 @dataclass(frozen=True)

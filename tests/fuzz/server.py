@@ -63,7 +63,16 @@ class Script:
         return max(sorted(self.good), key=likeness)
 
 
-class ScriptedTransport(SyncTransport):
+class AnsweredAtOnce(SyncTransport):
+    """Waits for the answer of a call that may stay open: it is over as soon as it began."""
+
+    def _do(self, step: Step, patience: Patience) -> object:
+        if isinstance(step, Open):
+            return Answered(self.send(step.request, patience))
+        return super()._do(step, patience)
+
+
+class ScriptedTransport(AnsweredAtOnce):
     """Drives flows without a network: what is said is the script's, and comes a hundred times as fast.
 
     :param endpoint: where the requests would go.
@@ -90,11 +99,6 @@ class ScriptedTransport(SyncTransport):
         body = odd.body_of(good, head.encode() + b"\r\n" + (content or b""))
         status = int(odd.status) if odd.status and len(odd.status) == 3 and odd.status.isdigit() else good.status
         return answer_to(request, status, good.headers, body, self._now())
-
-    def _do(self, step: Step, patience: Patience) -> object:
-        if isinstance(step, Open):
-            return Answered(self.send(step.request, patience))
-        return super()._do(step, patience)
 
 
 @dataclass(frozen=True)

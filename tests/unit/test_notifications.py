@@ -448,11 +448,11 @@ def test_siblings_run_is_not_stopped_for_that_of_a_lost_start(
 ) -> None:
     """The start made none: the one run that came up since is another task's, whom this stop is not for."""
     box.fault("snaplogic", "start", "cut", count=1)
-    from airflow_runctl.control import stop_dag_run
+    from airflow_runctl.control import identity
     from airflow_runctl.vendors.snaplogic import trigger
 
     monkeypatch.setattr(trigger, "LOST_CALL_LOOKS", 1)
-    monkeypatch.setattr(stop_dag_run, "LISTED_AFTER", 1.0)
+    monkeypatch.setattr(identity, "LISTED_AFTER", 1.0)
     stops.fake.run(stops.operator("snaplogic", "start"))
     stops.start("snaplogic", "other")
     stops.deadline(task_ids=["start"])

@@ -6,7 +6,7 @@ one when the answer came, so each answer gives an interval that holds the differ
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -21,13 +21,13 @@ SECOND: Final = 1.0
 class VendorClock:
     """The difference of the clocks, in seconds: the vendor's minus this machine's.
 
-    :param lows: what it cannot be below, by each answer.
-    :param highs: what it cannot be above, by each answer.
+    :param lows: the least and the greatest of what it cannot be below, by one of the answers.
+    :param highs: the same of what it cannot be above.
     :param heard_at: when the last answer came, by this machine's clock.
     """
 
-    lows: list[float] = field(default_factory=list)
-    highs: list[float] = field(default_factory=list)
+    lows: tuple[float, float] | None = None
+    highs: tuple[float, float] | None = None
     heard_at: float = 0.0
 
     def hear(self, answer: HttpResponse) -> None:
@@ -35,19 +35,19 @@ class VendorClock:
         self.heard_at = answer.received_at
         moment = _moment(answer.headers.get("date"))
         if moment is not None:
-            self.lows.append(moment - answer.received_at)
-            self.highs.append(moment + SECOND - answer.sent_at)
+            self.lows = _with(self.lows, moment - answer.received_at)
+            self.highs = _with(self.highs, moment + SECOND - answer.sent_at)
 
     def bounds(self) -> tuple[float, float]:
         """Return between what the difference lies. Where no answer had a ``Date`` the clocks are taken for the same."""
-        if not self.lows:
+        if self.lows is None or self.highs is None:
             return 0.0, 0.0
-        low, high = max(self.lows), min(self.highs)
+        (lowest, low), (high, highest) = self.lows, self.highs
         if low <= high:
             return low, high
         if low - high <= SECOND:  # a server that makes its Date once a second: it may be late, and is never early
-            return low, max(self.highs)
-        return min(self.lows), max(self.highs)  # several servers, or a clock that was set
+            return low, highest
+        return lowest, highest  # several servers, or a clock that was set
 
     def pause(self, every: float) -> float:
         """Return the seconds until the next look: about ``every``.
@@ -76,6 +76,11 @@ class VendorClock:
             return made - timedelta(seconds=sum(self.bounds()) / 2)
         except OverflowError:
             return made
+
+
+def _with(range_: tuple[float, float] | None, value: float) -> tuple[float, float]:
+    least, greatest = range_ or (value, value)
+    return min(least, value), max(greatest, value)
 
 
 def _moment(date: str | None) -> float | None:

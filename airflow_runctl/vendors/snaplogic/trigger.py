@@ -142,7 +142,8 @@ class Trigger:
         base_url: str | None = None
         if task.task_url is not None:
             url, token = without_token(task.task_url)
-            headers = bearer(token or task.token or "") if token or task.token else headers
+            own = token or task.token
+            headers = bearer(own) if own else headers
             base_url, where = self._allowed(url)
             address = urlsplit(where)
             query = {**dict(parse_qsl(address.query, keep_blank_values=True)), **query}

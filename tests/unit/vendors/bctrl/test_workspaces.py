@@ -452,8 +452,10 @@ def test_no_representation_shows_the_key(runtimes: Runtimes) -> None:
         assert runtimes.box.seed not in repr(value)
 
 
-def test_id_of_another_runtime_that_is_a_whole_page_is_cut_in_messages() -> None:
+def test_id_of_another_runtime_that_is_a_whole_page_is_cut_in_the_message(runtimes: Runtimes) -> None:
     """Found by the fuzzer: where an id is expected an answer can hold anything."""
-    from airflow_runctl.runs import printable
-
-    assert len(printable([{}] * 5000)) < 100
+    ours = runtimes.start("main")
+    runtimes.box.fault("bctrl", "stop", "body", body={"id": [{}] * 5000, "alias": "main", "status": "stopped"})
+    with pytest.raises(CannotStop, match="the stop hit runtime") as seen:
+        runtimes.stop(ours)
+    assert len(str(seen.value)) < 500

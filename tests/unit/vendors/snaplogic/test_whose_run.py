@@ -21,6 +21,14 @@ from tests.unit.vendors.snaplogic.runs import plan, somebody_starts, started, ve
 pytestmark = pytest.mark.usefixtures("brisk")
 
 
+@pytest.fixture(autouse=True)
+def unhurried(brisk: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look less often than elsewhere: these tests wait for seconds, and a look is nine requests."""
+    from airflow_runctl.vendors.snaplogic import trigger
+
+    monkeypatch.setattr(trigger, "LOOK_EVERY", 0.2)
+
+
 @pytest.fixture
 def patient(connections: Connections) -> Access:
     """A connection that lets a run settle for longer than the lists of these tests lag."""
@@ -105,8 +113,10 @@ def test_strangers_run_that_is_alone_for_less_than_the_settling_time_is_not_take
 def test_run_that_was_made_before_the_call_is_not_taken_though_it_is_listed_after_it(
     client: Client, snaplogic: Access, box: Sandbox
 ) -> None:
-    box.behave("snaplogic", "hang", list_delay_seconds=0.8)
+    """Made longer ago than a ``Date`` leaves open."""
+    box.behave("snaplogic", "hang", list_delay_seconds=2.0)
     somebody_starts(snaplogic)
+    eventually(lambda: seconds_passed(box.requests(operation="start"), 1.5))
     box.behave("snaplogic", "hang", list_delay_seconds=1.5)
     run = started(client, snaplogic)
     strangers, ours = ours_and_a_strangers(box)
