@@ -1,7 +1,7 @@
 # One environment for everything, built from the constraints on first use; `make help` lists the targets.
 # The newest has the plain .venv, each other one an environment of its own beside it.
 NEWEST := 3.3
-OLDER := 2.11 3.1 3.2
+OTHERS := 2.11 3.1 3.2 3.4
 AIRFLOW := $(NEWEST)
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 VENV := .venv$(if $(filter-out $(NEWEST),$(AIRFLOW)),-$(AIRFLOW))
@@ -42,7 +42,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[cli,dev]'
 	@touch $@
 
-environments: $(OLDER:%=environment-%) $(STAMP)  ## build the environments of all Airflow versions; -j2 two at a time
+environments: $(OTHERS:%=environment-%) $(STAMP)  ## build the environments of all Airflow versions; -j2 two at a time
 
 environment-%:
 	@$(MAKE) -s AIRFLOW=$* environment
@@ -63,10 +63,10 @@ test-all: $(STAMP)  ## everything there is, slow tests too, all vendors in every
 	@$(PARTS) "make test-all" check="$(MAKE) -s check" "slow unit tests=$(MAKE) -s test-slow" \
 	  "system tests on SQLite=RUNCTL_TEST_DB=sqlite $(MAKE) -s test-system VENDORS=all" \
 	  "system tests on PostgreSQL=RUNCTL_TEST_DB=$(POSTGRESQL) $(MAKE) -s test-system VENDORS=all" \
-	  $(foreach version,$(OLDER),"Airflow $(version)=$(MAKE) -s test-airflow VERSION=$(version) VENDORS=all") \
+	  $(foreach version,$(OTHERS),"Airflow $(version)=$(MAKE) -s test-airflow VERSION=$(version) VENDORS=all") \
 	  "kill paths=$(MAKE) -s kill-paths"
 
-test-unit: $(STAMP)  ## unit tests against the sandbox; with an older Airflow, those that can differ there
+test-unit: $(STAMP)  ## unit tests against the sandbox; with another Airflow, those that can differ there
 	@$(PYTEST) -n $(WORKERS) $(UNIT)
 
 test-slow: $(STAMP)  ## unit tests that take minutes and find little that a faster one does not
@@ -81,7 +81,7 @@ test-essential: $(STAMP)  ## the system tests of make test: rows and modes of th
 test-each-version: $(STAMP)  ## the system tests of what every supported Airflow must keep; RUNCTL_TEST_DB as above
 	@$(SYSTEM) -m each_version
 
-test-airflow:  ## unit tests that can differ and test-each-version with another Airflow: VERSION=2.11, 3.1, 3.2 or 3.3
+test-airflow:  ## unit tests that can differ and test-each-version with another Airflow: VERSION=2.11, 3.1, 3.2, 3.3 or 3.4
 	@test -n "$(VERSION)" || { echo "Which? make test-airflow VERSION=2.11" >&2; exit 1; }
 	@$(PARTS) "make test-airflow" "unit tests with $(VERSION)=$(MAKE) -s AIRFLOW=$(VERSION) test-unit" \
 	  "each version's system tests with $(VERSION)=$(MAKE) -s AIRFLOW=$(VERSION) test-each-version"

@@ -119,6 +119,7 @@ RELEASES: Final = {
         replace(_AIRFLOW_3_3, minor="3.1", rest=AirflowRest31),
         replace(_AIRFLOW_3_3, minor="3.2", rest=AirflowRest32),
         _AIRFLOW_3_3,
+        replace(_AIRFLOW_3_3, minor="3.4"),
     )
 }
 

@@ -154,6 +154,15 @@ class AirflowRest:
         body = {"dry_run": False, "only_failed": only_failed}
         self.request("POST", "dags", dag_id, "dagRuns", run_id, "clear", body=body)
 
+    def forget_task_states(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Delete what a task instance has in the task state store (3.3 and newer)."""
+        self.request("DELETE", "dags", dag_id, "dagRuns", run_id, "taskInstances", task_id, "state-store")
+
+    def variables(self, prefix: str) -> dict[str, str]:
+        """Return the Variables whose keys begin so, key to value."""
+        rows = self._pages("variables", "variables", variable_key_pattern=f"{prefix}%")
+        return {row["key"]: row["value"] for row in rows}
+
     # --- task instances ---
 
     def task_instances(self, dag_id: str, run_id: str) -> list[Json]:

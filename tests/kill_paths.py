@@ -41,6 +41,7 @@ class KillPath:
 START, UNCLEAR_START = "operators/test_start.py", "operators/test_unclear_start.py"
 LIMITS, END, KILL = "operators/test_limits.py", "operators/test_end.py", "operators/test_kill.py"
 DEFERRAL, TAKEOVER = "operators/test_deferral.py", "operators/test_takeover.py"
+SECOND_HOME = "control/test_second_home.py"
 TRIGGER, NOTIFIER = "triggers/test_run.py", "test_notifications.py"
 WHOSE_RUN, LISTED = "operators/test_whose_run.py", "vendors/snaplogic/test_whose_run.py"
 
@@ -150,8 +151,8 @@ PATHS = [
     KillPath(
         "the trigger's on_kill",
         "triggers/run.py",
-        "        if not self.stop_on_kill:\n            return\n        # An empty",
-        "        return\n        # An empty",
+        "        if not self.stop_on_kill:\n            return\n        stopper",
+        "        return\n        stopper",
         (TRIGGER, "user_who"),
     ),
     KillPath(
@@ -371,6 +372,70 @@ PATHS = [
         '("on_failure_callback", "on_success_callback")',
         '("on_failure_callback",)',
         ("test_policy.py", ""),
+    ),
+    # row 12 and the clears of Airflow 3.4
+    KillPath(
+        "what may be alive is kept where a clear deletes nothing",
+        "control/ledger.py",
+        "        self._second.keep(record)\n",
+        "",
+        (SECOND_HOME, "goes_on_with_the_run"),
+    ),
+    KillPath(
+        "the attempt after a clear looks there",
+        "control/ledger.py",
+        "record, only_a_clear = self._second.read(), True",
+        "record, only_a_clear = None, True",
+        (SECOND_HOME, "goes_on_with_the_run"),
+    ),
+    KillPath(
+        "what is found there alone was left by a clear",
+        "control/ledger.py",
+        "was_cleared=only_a_clear\n            or ",
+        "was_cleared=",
+        (SECOND_HOME, "deleted_and_made_again"),
+    ),
+    KillPath(
+        "what is kept there is bound to its task instance",
+        "control/second_home.py",
+        ", found_at=self._owner.key)",
+        ")",
+        (SECOND_HOME, "of_another_task"),
+    ),
+    KillPath(
+        "what is kept there and does not open is an error",
+        "control/second_home.py",
+        '            raise HandleError(\n                f"{error} Variable',
+        '            return None\n            raise HandleError(\n                f"{error} Variable',
+        (SECOND_HOME, "does_not_open"),
+    ),
+    KillPath(
+        "it is left to an attempt that must hear of the stop",
+        "control/second_home.py",
+        "    if await state_of(channel, where) in NO_ATTEMPT_LEFT:\n",
+        "    if True:\n",
+        (SECOND_HOME, "deadline_leaves_it or a_kill_lets_go"),
+    ),
+    KillPath(
+        "a kill speaks in nobody's name",
+        "compat/channels.py",
+        "    return ContextVars()\n",
+        "    from contextvars import copy_context\n\n    return copy_context()\n",
+        (SECOND_HOME, "in_nobodys_name"),
+    ),
+    KillPath(
+        "a kill that is refused because the attempt is over stops the run",
+        "triggers/run.py",
+        "                if is_refused_as_over(error):\n                    return False\n",
+        "",
+        (SECOND_HOME, "a_refused_question"),
+    ),
+    KillPath(
+        "nothing is started in a task loop",
+        "operators/base.py",
+        "        if is_in_task_loop(context):\n",
+        "        if False:\n",
+        ("operators/test_task_loops.py", ""),
     ),
     # row 9
     KillPath(

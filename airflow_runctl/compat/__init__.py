@@ -6,6 +6,7 @@ rest of the package imports it from here. In the order in which one reads it:
 - ``release.py``: which Airflow; the constants that say what it has.
 - ``names.py``: Airflow's classes and exceptions, from wherever this version has them.
 - ``task.py``: a task instance and its context.
+- ``stores.py``: what a task instance keeps for the attempts after it.
 - ``signals.py``: what interrupts a task.
 - ``xcom.py``, ``metrics.py``: XComs and metrics, by blocking calls.
 - ``processes.py``: which of Airflow's processes this is.
@@ -13,7 +14,14 @@ rest of the package imports it from here. In the order in which one reads it:
 - ``database.py``: what only the metadata database of 2.11 tells.
 """
 
-from airflow_runctl.compat.channels import BlockingChannel, Channel, TriggererChannel, callback_channel
+from airflow_runctl.compat.channels import (
+    BlockingChannel,
+    Channel,
+    TriggererChannel,
+    callback_channel,
+    in_nobodys_name,
+    is_refused_as_over,
+)
 from airflow_runctl.compat.database import unfinished_dag_runs
 from airflow_runctl.compat.metrics import count
 from airflow_runctl.compat.names import (
@@ -38,22 +46,29 @@ from airflow_runctl.compat.names import (
     mask_secret,
 )
 from airflow_runctl.compat.processes import dag_file_seconds, in_dag_processor
-from airflow_runctl.compat.release import AIRFLOW, HAS_TASK_STORE, IS_AIRFLOW_2, TRIGGERS_HEAR_OF_KILLS
+from airflow_runctl.compat.release import (
+    AIRFLOW,
+    CLEARS_FORGET,
+    HAS_TASK_STORE,
+    IS_AIRFLOW_2,
+    TRIGGERS_HEAR_OF_KILLS,
+)
 from airflow_runctl.compat.signals import alarm_held_back, kill_held_back, when_airflow_was_told
+from airflow_runctl.compat.stores import ClearProof, TaskStore, clear_proof, task_store
 from airflow_runctl.compat.task import (
-    TaskStore,
     context_of_lost_resumption,
     further_try_is_coming,
+    is_in_task_loop,
     is_marked,
     lead_over_core,
     start_date,
     task_key,
-    task_store,
 )
 from airflow_runctl.compat.xcom import delete_xcom, get_xcom, set_xcom
 
 __all__ = [
     "AIRFLOW",
+    "CLEARS_FORGET",
     "HAS_TASK_STORE",
     "IS_AIRFLOW_2",
     "TRIGGERS_HEAR_OF_KILLS",
@@ -70,6 +85,7 @@ __all__ = [
     "BaseTrigger",
     "BlockingChannel",
     "Channel",
+    "ClearProof",
     "PokeReturnValue",
     "TaskDeferralError",
     "TaskDeferralTimeout",
@@ -80,6 +96,7 @@ __all__ = [
     "XCom",
     "alarm_held_back",
     "callback_channel",
+    "clear_proof",
     "conf",
     "context_of_lost_resumption",
     "count",
@@ -88,7 +105,10 @@ __all__ = [
     "further_try_is_coming",
     "get_xcom",
     "in_dag_processor",
+    "in_nobodys_name",
+    "is_in_task_loop",
     "is_marked",
+    "is_refused_as_over",
     "kill_held_back",
     "lead_over_core",
     "mask_secret",

@@ -1,14 +1,16 @@
-"""How each of Airflow's processes asks Airflow, and whether it may write: connections, XComs, states of tasks."""
+"""How each of Airflow's processes asks Airflow, in whose name, and whether it may write: connections, XComs, states."""
 
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context as ContextVars
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from airflow_runctl.compat import database
 from airflow_runctl.compat.names import BaseHook, XCom
 from airflow_runctl.compat.processes import in_dag_processor
-from airflow_runctl.compat.release import IS_AIRFLOW_2
+from airflow_runctl.compat.release import CLEARS_FORGET, IS_AIRFLOW_2
+from airflow_runctl.compat.stores import clear_proof, value_in, variable_of
 from airflow_runctl.compat.xcom import address, delete_xcom, get_xcom, set_xcom
 from airflow_runctl.runs import TaskKey
 
@@ -35,6 +37,12 @@ class Channel(Protocol):
 
     async def task_states(self, dag_id: str, run_id: str, only: TaskKey | None = None) -> dict[str, str | None]:
         """Return the states of a Dag run's tasks, or of one; a mapped instance is named ``<task_id>_<index>``."""
+
+    async def beyond_clears(self, where: TaskKey) -> Any:
+        """Return what a task instance keeps beyond its clears, or ``None``."""
+
+    async def forget_beyond_clears(self, where: TaskKey) -> None:
+        """Forget that; the Dag processor can do so too, though it can write no XCom."""
 
 
 def _send_message(name: str, **fields: Any) -> tuple[Any, Any]:
@@ -82,6 +90,16 @@ class BlockingChannel:
         comms, message = _send_message("GetTaskStates", dag_id=dag_id, run_ids=[run_id], **_one(only))
         return dict(comms.send(message).task_states.get(run_id, {}))
 
+    async def beyond_clears(self, where: TaskKey) -> Any:
+        """Return what a task instance keeps beyond its clears, or ``None``."""
+        home = clear_proof(where)
+        return home.get() if home else None
+
+    async def forget_beyond_clears(self, where: TaskKey) -> None:
+        """Forget that."""
+        if home := clear_proof(where):
+            home.delete()
+
 
 class _SupervisedTriggerer:
     """The triggerer of Airflow 3: its supervisor answers messages. Only awaitable calls: it serves many."""
@@ -120,6 +138,19 @@ class _SupervisedTriggerer:
         answer = await comms.asend(message)
         return dict(answer.task_states.get(run_id, {}))
 
+    async def beyond_clears(self, where: TaskKey) -> Any:
+        """Return what a task instance keeps beyond its clears, or ``None``."""
+        if not CLEARS_FORGET:
+            return None
+        comms, message = _send_message("GetVariable", key=variable_of(where))
+        return value_in(await comms.asend(message))
+
+    async def forget_beyond_clears(self, where: TaskKey) -> None:
+        """Forget that."""
+        if CLEARS_FORGET:
+            comms, message = _send_message("DeleteVariable", key=variable_of(where))
+            await comms.asend(message)
+
 
 class _TriggererWithDatabase:
     """The triggerer of Airflow 2.11: as every process it has the database, which is asked in threads."""
@@ -147,9 +178,40 @@ class _TriggererWithDatabase:
         """Return the states of a Dag run's tasks, or of one."""
         return await asyncio.to_thread(database.task_states_in_database, dag_id, run_id, only)
 
+    async def beyond_clears(self, where: TaskKey) -> Any:
+        """Return ``None``: here nothing is kept beyond an attempt."""
+        return None
+
+    async def forget_beyond_clears(self, where: TaskKey) -> None:
+        """Do nothing."""
+
 
 TriggererChannel: Final[type[Channel]] = _TriggererWithDatabase if IS_AIRFLOW_2 else _SupervisedTriggerer
 """The triggerer: triggers and the callbacks of deadlines."""
+
+
+def in_nobodys_name() -> ContextVars:
+    """Return the context for a task of the triggerer's event loop that acts for no trigger; each has its own.
+
+    What runs in the context of a trigger writes to its log, and from 3.4 on speaks to Airflow as its task instance:
+    once that was cleared, or does not defer any more, it is refused. Whoever acts after that must not.
+    """
+    return ContextVars()
+
+
+def is_refused_as_over(error: BaseException) -> bool:
+    """Return True if Airflow refuses an answer because the attempt that asks is over (3.4): nobody follows its run.
+
+    Other refusals, for want of a right for example, say nothing about the attempt.
+    """
+    detail = getattr(getattr(error, "error", None), "detail", None) or {}
+    return detail.get("status_code") == GONE or (detail.get("status_code") == FORBIDDEN and NOT_LIVE in str(detail))
+
+
+FORBIDDEN: Final = 403
+GONE: Final = 410
+NOT_LIVE: Final = "not a live attempt"
+"""What Airflow 3.4 answers to a trigger that asks for an XCom once its task instance was archived."""
 
 
 def callback_channel() -> Channel:

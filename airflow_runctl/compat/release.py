@@ -15,5 +15,8 @@ IS_AIRFLOW_2: Final = AIRFLOW < (3, 0)
 HAS_TASK_STORE: Final = AIRFLOW >= (3, 3)
 """True if something that a task stores survives its retries and clears."""
 
+CLEARS_FORGET: Final = AIRFLOW >= (3, 4)
+"""True if the clear of a task deletes what it stored for its further tries (3.4 and newer)."""
+
 TRIGGERS_HEAR_OF_KILLS: Final = hasattr(BaseTrigger, "on_kill")
 """True if Airflow tells a trigger of a kill (3.3 and newer); below, all it sees is that it is cancelled."""

@@ -1,9 +1,9 @@
-"""A task instance and its context: key, tries, start, state store, and what a user has made of it."""
+"""A task instance and its context: key, tries, start, task loop, and what a user has made of it."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_runctl.compat import database
 from airflow_runctl.compat.release import IS_AIRFLOW_2
@@ -13,28 +13,15 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class TaskStore(Protocol):
-    """Airflow's task state store (3.3+): survives retries and clears of a task instance."""
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return the stored value."""
-
-    def set(self, key: str, value: Any) -> None:
-        """Store a JSON value."""
-
-    def delete(self, key: str) -> None:
-        """Forget the value."""
-
-
-def task_store(context: Context) -> TaskStore | None:
-    """Return the task state store, or ``None`` below Airflow 3.3."""
-    store: TaskStore | None = context.get("task_state_store")
-    return store
-
-
 def task_key(ti: Any) -> TaskKey:
     """Return the key of a task instance, whichever class stands for it."""
     return TaskKey(ti.dag_id, ti.run_id, ti.task_id, getattr(ti, "map_index", -1))
+
+
+def is_in_task_loop(context: Context) -> bool:
+    """Return True in a task loop (3.4 and newer), where one key names the task instances of all passes."""
+    from_server = getattr(context["ti"], "_ti_context_from_server", None)
+    return getattr(from_server, "loop", None) is not None
 
 
 def further_try_is_coming(context: Context) -> bool:

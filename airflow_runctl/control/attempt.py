@@ -158,7 +158,7 @@ class Attempt:
         """Leave the run to its owner, the Dag run or nobody; return what the task returns."""
         self.put_right()
         run = self.own()
-        self.ledger.released(self.handle)
+        self.ledger.released(self.handle, self.terms.owner.ownership)
         self.run = None
         word = self.started.vendor_state if self.started else ""
         state = self.access.vendor.state_of(word) if word else RunState.RUNNING

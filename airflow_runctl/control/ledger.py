@@ -28,9 +28,10 @@ from airflow_runctl.control.records import (
     start_of,
 )
 from airflow_runctl.control.seal import Handle, handle_of
+from airflow_runctl.control.second_home import Record, SecondHome
 from airflow_runctl.control.stop import StopNote
 from airflow_runctl.hooks.base import Access
-from airflow_runctl.runs import HANDLE_KEY, LINK_KEY, ExternalRun, Owner, RunStatus, TaskKey
+from airflow_runctl.runs import HANDLE_KEY, LINK_KEY, ExternalRun, Owner, Ownership, RunStatus, TaskKey
 from airflow_runctl.vendors.base import Search
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Ledger:
         self._try_number: int = ti.try_number
         self._max_tries: int = ti.max_tries or 0
         self._store: TaskStore | None = task_store(context)
+        self._second = SecondHome(Owner(self.where, ti.try_number, Ownership.TASK), access)
         self._access = access
         self.fingerprint = fingerprint
         self._arguments = arguments
@@ -95,9 +97,14 @@ class Ledger:
         return self._store is not None
 
     def left_by_earlier_attempt(self) -> Leftover | None:
-        """Return what an earlier attempt left, if anything."""
-        record = self._store.get(STORE_KEY) if self._store else None
-        if not isinstance(record, Mapping):
+        """Return what an earlier attempt left, if anything.
+
+        :raises HandleError: if a clear has left something that does not open.
+        """
+        record, only_a_clear = self._stored(), False
+        if record is None:
+            record, only_a_clear = self._second.read(), True
+        if record is None:
             return None
         return Leftover(
             phase=str(record.get("phase")),
@@ -108,7 +115,9 @@ class Ledger:
             at=float(record.get("at") or 0.0),
             # The clear of a task that was not running allows as many tries again; that of a running one leaves
             # the number of tries alone, and a try beyond it can come only from there.
-            was_cleared=self._max_tries > int(record.get("max_tries") or 0) or self._try_number > self._max_tries + 1,
+            was_cleared=only_a_clear
+            or self._max_tries > int(record.get("max_tries") or 0)
+            or self._try_number > self._max_tries + 1,
             candidates=tuple(record.get("candidates") or ()),
             arguments=record.get("arguments"),
         )
@@ -179,9 +188,11 @@ class Ledger:
         self._push(HANDLE_KEY, handle)
         return handle
 
-    def released(self, handle: Handle) -> None:
+    def released(self, handle: Handle, ownership: Ownership) -> None:
         """Record that the task is over and the run is not: it belongs to the Dag run, or to nobody."""
         self._put_store(RELEASED, handle)
+        if ownership is Ownership.NOBODY:
+            self._second.forget()  # no clear is to end it
 
     def over(self, run: ExternalRun, status: RunStatus | None, note: StopNote | None) -> None:
         """Record that the run is over: its handle goes, the audit record stays."""
@@ -214,8 +225,12 @@ class Ledger:
         """Return the digests of what ``run`` was started with; an earlier attempt's may have been others than now."""
         if self._arguments is not None and run.fingerprint == self.fingerprint:
             return sealed(self._arguments, self._access)
+        record = self._stored()
+        return record.get("arguments") if record is not None else None
+
+    def _stored(self) -> Record | None:
         record = self._store.get(STORE_KEY) if self._store else None
-        return record.get("arguments") if isinstance(record, Mapping) else None
+        return record if isinstance(record, Mapping) else None
 
     def _names(self) -> dict[str, Any]:
         return {"vendor": self._access.vendor.name, "conn_id": self._access.conn_id}
@@ -227,21 +242,20 @@ class Ledger:
         self._phase, self._handle = phase, handle
         if self._store is None:
             return
-        self._store.set(
-            STORE_KEY,
-            {
-                **self._names(),
-                "phase": phase,
-                "handle": dict(handle) if handle else None,
-                "search": dict(self._search),
-                "fingerprint": self.fingerprint,
-                "arguments": self._sealed_arguments,
-                "try_number": self._try_number,
-                "max_tries": self._max_tries,
-                "at": time.time(),
-                **({"candidates": [*candidates]} if candidates else {}),
-            },
-        )
+        record = {
+            **self._names(),
+            "phase": phase,
+            "handle": dict(handle) if handle else None,
+            "search": dict(self._search),
+            "fingerprint": self.fingerprint,
+            "arguments": self._sealed_arguments,
+            "try_number": self._try_number,
+            "max_tries": self._max_tries,
+            "at": time.time(),
+            **({"candidates": [*candidates]} if candidates else {}),
+        }
+        self._store.set(STORE_KEY, record)
+        self._second.keep(record)
 
 
 def keep_link(run: ExternalRun, where: TaskKey) -> None:

@@ -51,14 +51,18 @@ async def is_followed(channel: Channel, where: TaskKey, handle: Handle) -> bool:
         await asyncio.sleep(LOOK_AGAIN)
 
 
+async def state_of(channel: Channel, where: TaskKey) -> str | None:
+    """Return Airflow's state of a task instance."""
+    return (await channel.task_states(where.dag_id, where.run_id, only=where)).get(_name(where))
+
+
 async def is_handed_on(channel: Channel, where: TaskKey) -> bool:
     """Return True if Airflow took it that a task deferred, or is to be tried again: somebody will follow its run.
 
     It refuses if a user has marked or cleared the task in the same moment, and only logs that: no trigger will
     run, and nobody is killed.
     """
-    states = await channel.task_states(where.dag_id, where.run_id, only=where)
-    return states.get(_name(where)) in GOES_ON
+    return await state_of(channel, where) in GOES_ON
 
 
 GOES_ON: Final = frozenset({"deferred", "up_for_retry", "scheduled", "queued", "running"})

@@ -7,7 +7,8 @@ XCom of the task instance   external_run        the handle, while the run may be
 XCom of the task instance   external_run_audit  what became of the run, and of every stop of it
 XCom of the task instance   external_run_turn   while the run of its start is being identified: whose turn it is
 XCom of the task instance   _link_...           the page of the run, for the button on the task
-task state store (3.3+)     airflow_runctl      the write-ahead record; outlives retries and clears
+task state store (3.3+)     airflow_runctl      the write-ahead record; outlives retries and (below 3.4) clears
+Variable (3.4+)             airflow_runctl....  the same, sealed, while a run may be alive; outlives clears
 ==========================  ==================  ====================================================
 
 A start in flight and a deadline may meet. The operator stores the handle and then reads the audit for the

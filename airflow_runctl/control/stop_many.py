@@ -15,6 +15,7 @@ from typing import Any
 from airflow_runctl.compat import Channel
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent
 from airflow_runctl.control.seal import Handle, aopen_handle, verified
+from airflow_runctl.control.second_home import forget
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, stop
 from airflow_runctl.exceptions import ConnectionUnreadable, RunctlError
 from airflow_runctl.hooks.base import Access, hook_class
@@ -119,7 +120,7 @@ async def stop_target(
         if isinstance(what, StopNote):
             last = what
             if where is not None and records and what.outcome is None:
-                await quietly("record the intent", note_intent(channel, where, what, target.handle))
+                await quietly("record the intent of a stop", note_intent(channel, where, what, target.handle))
 
     flow = stop(access.vendor, run, note, timeout=timeout)
     name = f"{access.vendor.label} run {run.run_id}"
@@ -132,7 +133,9 @@ async def stop_target(
         return broken(name, where, error)
     log.info("%s: %s in %.1f s (%s, by %s)", name, result.outcome.value, result.seconds, note.reason.value, note.by)
     if where is not None and records:
-        await quietly("record the outcome", _record_outcome(channel, where, target, result, last))
+        await quietly("record the outcome of a stop", _record_outcome(channel, where, target, result, last))
+    if where is not None and result.is_over:
+        await quietly("forget the record of a run that is over", forget(channel, where, run))
     return Report(name, where, result)
 
 
@@ -160,7 +163,7 @@ async def quietly(what: str, doing: Any) -> None:
     try:
         await doing
     except Exception:
-        log.warning("Could not %s of a stop", what, exc_info=True)
+        log.warning("Could not %s", what, exc_info=True)
 
 
 def failures(reports: Iterable[Report], *, confirmed: bool) -> list[str]:

@@ -43,7 +43,10 @@ def take_over(attempt: Attempt, alike: Search | None = None, not_after: datetime
     :raises AirflowFailException: if what was left cannot be told apart, or not be opened.
     :raises RunctlError: if it was not seen to end in time.
     """
-    left = attempt.ledger.left_by_earlier_attempt()
+    try:
+        left = attempt.ledger.left_by_earlier_attempt()
+    except HandleError as error:
+        raise AirflowFailException(f"An earlier attempt left a run. {error} Nothing was started.") from error
     if left is None:
         return None
     if left.phase == OVER:

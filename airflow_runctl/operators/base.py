@@ -26,6 +26,7 @@ from airflow_runctl.compat import (
     alarm_held_back,
     conf,
     context_of_lost_resumption,
+    is_in_task_loop,
     is_marked,
     kill_held_back,
     lead_over_core,
@@ -151,6 +152,7 @@ class StartRunOperator(BaseOperator):
         from airflow_runctl.control.verdict import conclude
 
         self._read_rendered(context)
+        self._refuse_in_a_loop(context)
         access = self._connect()
         plan = self.plan(access.vendor)
         attempt = self._begin(context, access, fingerprint_of(plan), digests_of(plan.arguments))
@@ -212,6 +214,15 @@ class StartRunOperator(BaseOperator):
             if context["ti"].try_number > 1:
                 self._after_lost_trigger(context, error)
             raise error
+
+    def _refuse_in_a_loop(self, context: Context) -> None:
+        if is_in_task_loop(context):
+            raise AirflowFailException(
+                f"{type(self).__name__} {self.task_id!r} is inside a task loop. There Airflow has one name for the "
+                "task instances of all passes, so the run of one pass could be taken, and stopped, for another's. "
+                "Nothing was started. Expand the operator over a list instead, or let the loop trigger a Dag of its "
+                "own."
+            )
 
     def _connect(self) -> Access:
         """Read the connection while nothing has been started."""

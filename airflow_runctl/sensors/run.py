@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from airflow_runctl.arguments.kinds import is_nothing
 from airflow_runctl.arguments.reading import read_given, read_rendered
 from airflow_runctl.compat import (
+    CLEARS_FORGET,
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -322,6 +323,8 @@ class ExternalRunSensor(BaseSensorOperator):
         if watched.lost is not None:
             raise RunctlError(f"{name} was lost sight of: {watched.lost}")
         status = watched.status or self._at_limit(context, handle, name, watched.limit)
+        if CLEARS_FORGET and status.state.is_terminal and not self._uses_ids:
+            self._let_go(context, handle)
         if status.state in self.target_states:
             return {
                 "run_id": handle["run_id"],
@@ -332,6 +335,19 @@ class ExternalRunSensor(BaseSensorOperator):
             }
         because = f": {status.message}" if status.message else ""
         raise RunFailed(f"{name} is {status.vendor_state}{because}. Waited for: {self._wanted}.")
+
+    def _let_go(self, context: Context, handle: Handle) -> None:
+        """Let go of what is kept of a run that its own task does not watch, now that it is over."""
+        from airflow_runctl.control.second_home import forget
+        from airflow_runctl.control.stop_many import quietly
+        from airflow_runctl.transport.aio import in_own_loop
+
+        async def let_go() -> None:
+            run = (self._target or await self._open(context, handle)).run
+            if run.owner is not None:
+                await forget(BlockingChannel(writable=True), run.owner.key, run)
+
+        in_own_loop(quietly("forget the record of a run that is over", let_go()))
 
     def _at_limit(self, context: Context, handle: Handle, name: str, limit: StopReason | None) -> RunStatus:
         """Stop the run if that is wanted, and raise; return its state if it got to its end first."""

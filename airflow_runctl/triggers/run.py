@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextvars import Context as ContextVars
 from typing import Any, Final
 
 from airflow_runctl.arguments.reading import odd_among_given
-from airflow_runctl.compat import TRIGGERS_HEAR_OF_KILLS, BaseTrigger, TriggererChannel, TriggerEvent
+from airflow_runctl.compat import (
+    TRIGGERS_HEAR_OF_KILLS,
+    BaseTrigger,
+    TriggererChannel,
+    TriggerEvent,
+    in_nobodys_name,
+    is_refused_as_over,
+)
 from airflow_runctl.control.ownership import is_followed
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent, noted_stop
 from airflow_runctl.control.seal import describe, name_of
@@ -174,7 +180,7 @@ class ExternalRunTrigger(BaseTrigger):
         self.log.warning("%s", run)
         run.count(in_triggerer=True)
         if self.warn_callback:
-            _keep(asyncio.create_task(acall(self.warn_callback, run.context()), context=ContextVars()))
+            _keep(asyncio.create_task(acall(self.warn_callback, run.context()), context=in_nobodys_name()))
 
     async def _record(self, note: StopNote) -> None:
         target = await self._open()
@@ -203,8 +209,7 @@ class ExternalRunTrigger(BaseTrigger):
         """
         if not self.stop_on_kill:
             return
-        # An empty context, else its lines go to the log file of whichever trigger runs when they are written.
-        stopper = asyncio.create_task(self._stop_unless_followed(), context=ContextVars())
+        stopper = asyncio.create_task(self._stop_unless_followed(), context=in_nobodys_name())
         _keep(stopper)
         done, _ = await asyncio.wait({stopper}, timeout=KILL_SECONDS)
         came = [task.result() for task in done] or [f"goes on; not confirmed in {KILL_SECONDS:.0f} s"]
@@ -251,7 +256,9 @@ class ExternalRunTrigger(BaseTrigger):
         for attempt in range(ASK_OWNER_TRIES):
             try:
                 followed = await is_followed(self._channel, where, self.external_run)
-            except Exception:
+            except Exception as error:
+                if is_refused_as_over(error):
+                    return False
                 await asyncio.sleep(0.2 * 2**attempt)
             else:
                 if followed:

@@ -11,10 +11,11 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from airflow_runctl.compat import HAS_TASK_STORE
+from airflow_runctl.compat import CLEARS_FORGET, HAS_TASK_STORE
 from tests.fakes.airflow_any import (
     AnyAirflow,
     Attempt,
@@ -25,6 +26,13 @@ from tests.fakes.airflow_any import (
     handlers_put_back,
     name_of,
 )
+
+speaks_for: ContextVar[Any]
+"""The task instance for which a trigger speaks to Airflow."""
+try:
+    from airflow.sdk.bases.xcom import _current_trigger_ti as speaks_for
+except ImportError:  # below 3.4 a trigger speaks for nobody
+    speaks_for = ContextVar("speaks_for", default=None)
 
 
 class HasWhere(Protocol):
@@ -54,6 +62,9 @@ class FakeAirflow(AnyAirflow):
         self._marked: dict[str, str] | None = None
         self._last_word: Any = None
         self._instances: dict[uuid.UUID, Instance] = {}
+        self._max_tries: dict[Instance, int] = {}
+        self._live: dict[Instance, uuid.UUID] = {}
+        self.in_loop = False
 
     # -- the channel -------------------------------------------------------------------------------------
 
@@ -62,8 +73,20 @@ class FakeAirflow(AnyAirflow):
         if answer is None:
             raise Unanswered(type(msg).__name__)
         with self._lock:
+            if type(msg).__name__.endswith("XCom"):
+                self._refuse_those_that_are_over()
             # As it would cross the socket: no object is shared with the other side.
             return answer(msg)
+
+    def _refuse_those_that_are_over(self) -> None:
+        """Refuse a trigger that speaks for an attempt which is over, as the API server of 3.4 does."""
+        ti: Any = speaks_for.get()
+        if CLEARS_FORGET and ti is not None and self._live.get(self._instances[ti.id]) != ti.id:
+            raise refusal(403, "Task instance is not a live attempt")
+
+    def archive(self, task_id: str, map_index: int = -1) -> None:
+        """Make an attempt one that is over, as a clear does."""
+        self._live.pop((self.dag_id, self.run_id, task_id, map_index), None)
 
     async def asend(self, msg: Any) -> Any:
         return self.send(msg)
@@ -140,6 +163,21 @@ class FakeAirflow(AnyAirflow):
     def _on_DeleteTaskStateStore(self, msg: Any) -> None:
         self.store.get(self._instances[msg.ti_id], {}).pop(msg.key, None)
 
+    def _on_GetVariable(self, msg: Any) -> Any:
+        from airflow.sdk.exceptions import ErrorType
+        from airflow.sdk.execution_time.comms import ErrorResponse, VariableResult
+
+        if msg.key not in self.variables:
+            return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={"key": msg.key})
+        return VariableResult(key=msg.key, value=self.variables[msg.key])
+
+    def _on_PutVariable(self, msg: Any) -> None:
+        self.variables[msg.key] = msg.value
+
+    def _on_DeleteVariable(self, msg: Any) -> None:
+        self.variables.pop(msg.key, None)
+
+    def _on_SetExecutionTimeout(self, msg: Any) -> None: ...
     def _on_SetRenderedFields(self, msg: Any) -> None:
         self.rendered.append(copied(msg.rendered_fields))
 
@@ -262,8 +300,13 @@ class FakeAirflow(AnyAirflow):
             state="running",
             bundle_instance=None,
         )
+        if self.in_loop:
+            object.__setattr__(from_server, "loop", "a pass of a loop")
         ti._ti_context_from_server = from_server
-        self._instances[ti.id] = where
+        self._instances[ti.id], self._live[where] = where, ti.id
+        if CLEARS_FORGET and deferral is None and max_tries > self._max_tries.get(where, max_tries):
+            self.store.pop(where, None)  # more tries than before are given by a clear alone
+        self._max_tries[where] = max_tries
         return ti
 
 
@@ -283,6 +326,16 @@ def in_place(fake: FakeAirflow) -> Iterator[FakeAirflow]:
             del task_runner.SUPERVISOR_COMMS
         else:
             task_runner.SUPERVISOR_COMMS = before  # type: ignore[assignment]
+
+
+def refusal(status: int, message: str) -> Exception:
+    """Return what a process is told whose request the API server refuses."""
+    from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+    from airflow.sdk.execution_time.comms import ErrorResponse
+
+    told = {"detail": {"reason": "access_denied", "message": message}}
+    detail = {"status_code": status, "message": message, "detail": told}
+    return AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
 
 
 def _instance(msg: HasWhere) -> Instance:

@@ -95,6 +95,7 @@ class AnyAirflow:
         self.run_id = run_id
         self.connections: dict[str, dict[str, Any]] = {}
         self.store: dict[Instance, dict[str, Any]] = {}
+        self.variables: dict[str, str] = {}
         self.rendered: list[dict[str, Any]] = []
         self.messages: list[Any] = []
         self.refusals: list[Refusal] = []
@@ -141,6 +142,7 @@ class AnyAirflow:
             {
                 "xcoms": [[list(where), row] for where, row in self.xcoms.items()],
                 "store": [[list(where), row] for where, row in self.store.items()],
+                "variables": self.variables,
                 "rendered": self.rendered,
                 "messages": [msg.model_dump(mode="json") for msg in told],
                 **self._kept_besides(),

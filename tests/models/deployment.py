@@ -31,9 +31,11 @@ from functools import cache, lru_cache
 from types import SimpleNamespace
 from typing import Any, Final
 
-from airflow_runctl.compat import HAS_TASK_STORE, TRIGGERS_HEAR_OF_KILLS
+from airflow_runctl.compat import AIRFLOW, CLEARS_FORGET, HAS_TASK_STORE, TRIGGERS_HEAR_OF_KILLS
+from airflow_runctl.compat.stores import variable_of
 from airflow_runctl.control.records import AUDIT_KEY, search_in
 from airflow_runctl.control.seal import handle_of, open_handle
+from airflow_runctl.control.second_home import KIND as RECORD
 from airflow_runctl.exceptions import HandleError
 from airflow_runctl.hooks.base import Access, hook_class
 from airflow_runctl.notifications import StopRunsNotifier
@@ -57,7 +59,7 @@ RETRY_DELAY: Final = 30.0
 HEARTBEAT: Final = 3.0
 """After which a worker learns that a user acted; SIGTERM then."""
 
-TO_SIGKILL: Final = 5.0
+TO_SIGKILL: Final = 60.0 if AIRFLOW >= (3, 4) else 5.0
 ON_KILL_BOUND: Final = 3.5
 TRIGGER_TOLD: Final = 2.0
 """After which the triggerer learns that a user acted."""
@@ -200,6 +202,7 @@ class Supervisor(FakeAirflow):
 
     DAG_PROCESSOR: Final = frozenset(
         {"GetConnection", "GetXCom", "GetXComCount", "GetXComSequenceSlice", "GetTaskStates", "MaskSecret"}
+        | {"GetVariable", "PutVariable", "DeleteVariable"}
     )
 
     def __init__(self, deployment: Deployment) -> None:
@@ -494,6 +497,8 @@ class Deployment:
         """Rows 4, 5, 12."""
         before, task.holder = task.state, None
         task.clears += 1
+        if CLEARS_FORGET:
+            self.airflow.store.pop((DAG_ID, RUN_ID, task.task_id, task.map_index), None)
         self._kill_by_user(task, before)
         if before == "running":
             task.epoch += 1
@@ -779,10 +784,16 @@ class Deployment:
     def written(self, task: Task) -> dict[str, Any]:
         """Return what a task has stored for a further try, or, where none can read it, for callbacks."""
         if HAS_TASK_STORE:
-            return self.airflow.stored(task.task_id, task.map_index)
+            return self.airflow.stored(task.task_id, task.map_index) or self._beyond_a_clear(task)
         audit = self.airflow.xcom(task.task_id, AUDIT_KEY, task.map_index) or {}
         start = _opened(self.config.vendor, str(audit["start"].get("token"))) if "start" in audit else None
         return {"phase": audit["state"], "search": search_in(start)} if start else audit
+
+    def _beyond_a_clear(self, task: Task) -> dict[str, Any]:
+        kept = self.airflow.variables.get(variable_of(task.key))
+        opened = _opened(self.config.vendor, json.loads(kept)["token"]) if kept else None
+        record: dict[str, Any] = json.loads(opened.ids[RECORD]) if opened else {}
+        return record
 
     def run_of(self, handle: Any) -> Run | None:
         """Return the run that a handle leads to, for whoever can open it."""

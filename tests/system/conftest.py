@@ -22,6 +22,7 @@ DAG_FOLDERS = {
     HERE / "dags": (2, 11),
     HERE / "dags_with_deadlines": (3, 1),
     HERE / "dags_with_sync_callbacks": (3, 2),
+    HERE / "dags_with_loops": (3, 4),
     HERE.parents[1] / "docs" / "dags" / "many_starts": (3, 1),
 }
 """Folders of the tests' Dags, and the Airflow that each needs."""
@@ -102,6 +103,9 @@ QUICK = {
     # For Airflow 2.11, which takes the attempt after a clear for a retry.
     "core.default_task_retry_delay": 1,
     "runctl.ride_out": 12,
+    # Airflow 3.4 sends no heartbeat while it ends a task, and notices the end of its process only after all of this
+    # time, 60 s by default; a task that is cleared, and then taken for lost, ends the scheduler of 3.4.0b2.
+    **({"core.killed_task_cleanup_time": 8} if AIRFLOW >= (3, 4) else {}),
 }
 """Settings with which Airflow notices a lost triggerer or worker sooner than by default."""
 

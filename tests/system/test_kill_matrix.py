@@ -6,6 +6,7 @@ tests are over.
 """
 
 import itertools
+import json
 import os
 import signal
 import time
@@ -21,8 +22,15 @@ import sqlalchemy
 from airflow_runctl.sandbox.client import Sandbox
 from demo.real_airflow import RealAirflow
 from demo.release import RELEASE
-from tests.system.cases import Cases, MatrixLine
-from tests.system.versions import AIRFLOW, each_version, essential, needs_deadlines, needs_task_store
+from tests.system.cases import Case, Cases, MatrixLine
+from tests.system.versions import (
+    AIRFLOW,
+    each_version,
+    essential,
+    needs_clears_that_forget,
+    needs_deadlines,
+    needs_task_store,
+)
 
 VENDORS = ("snaplogic", "axiom", "vectorshift", "bctrl")
 MODES = ("worker", "deferred")
@@ -470,32 +478,55 @@ def test_row_11_a_stalled_triggerer_recovers(matrix: Matrix):
         )
     matrix.airflow.kill("triggerer", signal.SIGCONT)
 
-    names = {case.wait_for_handle()["run_id"] for case in cases.values()}
+    if AIRFLOW >= (3, 4):  # it knows by itself that its triggers have moved
+        what, said = "let its triggers go", "dropping it without on_kill"
+        names = {case.run_id for case in cases.values()}
+    else:
+        what, said = "be told to kill", "nothing is stopped"
+        names = {case.wait_for_handle()["run_id"] for case in cases.values()}
 
     def recovered() -> bool:
         lines = (line for _, text in matrix.airflow.texts() for line in text.splitlines())
-        return any("nothing is stopped" in line and any(name in line for name in names) for line in lines)
+        return any(said in line and any(name in line for name in names) for line in lines)
 
-    matrix.airflow.wait_for(recovered, "the recovered triggerer to be told to kill", 90)
+    matrix.airflow.wait_for(recovered, f"the recovered triggerer to {what}", 90)
 
     matrix.undisturbed("11 triggerer stalled", cases, SUCCESS)
     matrix.airflow.kill("triggerer-2", signal.SIGTERM)
 
 
+CLEARS: dict[str, Callable[[RealAirflow, Case], Any]] = {
+    "task": lambda airflow, case: airflow.clear_task(case.dag_id, case.run_id, "run"),
+    "Dag run": lambda airflow, case: airflow.clear_dag_run(case.dag_id, case.run_id),
+    "Dag run, forgetting": lambda airflow, case: (
+        airflow.forget_task_states(case.dag_id, case.run_id, "run"),
+        airflow.clear_dag_run(case.dag_id, case.run_id),
+    ),
+}
+"""The last as Airflow 3.5 is said to do it: what its tasks have stored goes with the clear of a Dag run."""
+
+
 @needs_task_store
-@essential
-def test_row_12_a_clear_while_no_triggerer_is_alive(matrix: Matrix):
+@pytest.mark.parametrize(
+    "clear",
+    [
+        pytest.param("task", marks=essential),
+        "Dag run",
+        pytest.param("Dag run, forgetting", marks=needs_clears_that_forget),
+    ],
+)
+def test_row_12_a_clear_while_no_triggerer_is_alive(matrix: Matrix, clear: str):
     cases = matrix.watched("plain", modes=["deferred"])
     matrix.airflow.kill("triggerer", signal.SIGKILL)
     for case in cases.values():
-        matrix.airflow.clear_task(case.dag_id, case.run_id, "run")
+        CLEARS[clear](matrix.airflow, case)
     for case in cases.values():
         matrix.airflow.wait_for(
             lambda case=case: "Attempt 1 left run" in case.log(try_number=2), "the second attempt to see the run", 120
         )
     matrix.airflow.start("triggerer")
 
-    matrix.undisturbed("12 cleared, no triggerer", cases, SUCCESS)
+    matrix.undisturbed(f"12 {clear} cleared, no triggerer", cases, SUCCESS)
 
 
 @essential
@@ -639,3 +670,20 @@ def test_row_14_a_vendor_that_takes_no_stop_either_is_said_plainly(matrix: Matri
         sandbox.clear_faults()
     for case in cases.values():
         case.sandbox.set_run(case.runs()[0]["run_id"], state="Stopped")
+
+
+# -- what is left behind ---------------------------------------------------------------------------------------------
+
+
+@needs_clears_that_forget
+@each_version
+@essential
+def test_at_last_no_variable_is_left_of_a_run_that_is_over(matrix: Matrix, sandbox: Sandbox):
+    """Of all the rows above, which ran in the same Airflow."""
+
+    def left() -> list[str]:
+        kept = matrix.airflow.variables("airflow_runctl.").values()
+        alive = {run["run_id"] for run in sandbox.open_runs()}
+        return [text for text in kept if json.loads(text)["run_id"] not in alive]
+
+    matrix.airflow.wait_for(lambda: not left(), "the records of all runs that are over to go", 60)

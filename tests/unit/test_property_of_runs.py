@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from airflow_runctl import control, hooks, operators, transport, triggers, vendors
-from airflow_runctl.compat import HAS_TASK_STORE, TRIGGERS_HEAR_OF_KILLS
+from airflow_runctl.compat import CLEARS_FORGET, HAS_TASK_STORE, TRIGGERS_HEAR_OF_KILLS
 from airflow_runctl.runs import HANDLE_KEY
 from airflow_runctl.transport import aio, sync
 from airflow_runctl.transport.retry import Patience
@@ -68,6 +68,7 @@ POINTS = (
     "RetryTask",
     "SucceedTask",
     "TaskState",
+    *(("PutVariable", "GetVariable", "DeleteVariable") if CLEARS_FORGET else ()),
 )
 """Where a process can be met; see ``World.pass_point``."""
 
@@ -80,6 +81,7 @@ MESSAGES = (
     "SetTaskStateStore",
     "GetTaskStates",
     "DeferTask",
+    *(("PutVariable",) if CLEARS_FORGET else ()),
 )
 """Messages to Airflow that can fail."""
 

@@ -13,7 +13,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 NAMED = re.compile(r"`([\w./-]*/[\w./-]+|\w+\.(?:py|md|toml))`")
 TARGET = re.compile(r"\bmake ([a-z][a-z-]+)")
 PAGES_OF_FILES = [DOCS / "architecture.md", ROOT / "CONTRIBUTING.md"]
-TO_BE_MADE = {"constraints/airflow-3.4.txt", "constraints/caps-3.4.txt"}
+TO_BE_MADE = {"constraints/airflow-3.5.txt", "constraints/caps-3.5.txt"}
 """What CONTRIBUTING.md says will come to be."""
 
 

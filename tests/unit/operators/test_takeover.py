@@ -199,7 +199,7 @@ def test_handle_in_the_store_that_does_not_open_is_an_error_and_nothing_is_start
         row = tasks.fake.connections["snaplogic_default"]
         extra = {**row["extra"], "auth": "jwt", "seal_key": "another"}
         tasks.fake.connections["snaplogic_default"] = {**row, "password": f"snaplogic-jwt-{box.seed}", "extra": extra}
-    attempt = tasks.run(tasks.snaplogic, try_number=2, retries=1)
+    attempt = tasks.run(tasks.snaplogic, try_number=2)
     assert attempt.state == FINAL
     assert "An earlier attempt left a run. The handle of snaplogic run" in attempt.said
     assert tasks.only()["run_id"] in attempt.said

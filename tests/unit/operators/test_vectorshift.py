@@ -182,7 +182,7 @@ def test_a_retry_takes_up_the_run_whose_answer_was_lost(tasks: Tasks, box: Sandb
             record.update(message.value)
 
     tasks.fake.on_message = lost
-    first = tasks.start()
+    first = tasks.fake.run(tasks.pipeline(wait_for_completion=False), retries=1).result
     tasks.fake.on_message = lambda message: None
     tasks.fake.store[(tasks.fake.dag_id, tasks.fake.run_id, "start", -1)] = {"airflow_runctl": record}
     again = tasks.fake.run(tasks.pipeline(), try_number=2)

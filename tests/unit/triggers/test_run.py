@@ -358,6 +358,7 @@ def test_clear_whose_new_attempt_has_wiped_the_handle_stops_the_old_run(deferred
 def test_clear_whose_new_attempt_has_a_run_of_its_own_stops_only_the_old_one(deferred: Deferred, box: Sandbox) -> None:
     old = deferred.start()
     deferred.fake.store.clear()
+    deferred.fake.variables.clear()
     deferred.start()
     handle = deferred.handle()
     deferred.kill(old)
@@ -498,7 +499,7 @@ def test_mapped_task_is_known_by_its_index(deferred: Deferred, box: Sandbox) -> 
 def test_many_that_are_killed_at_once_are_all_stopped_with_few_questions(deferred: Deferred, box: Sandbox) -> None:
     triggers = [deferred.start(task_id=f"t{number}") for number in range(20)]
     deferred.fake.states = dict.fromkeys(deferred.fake.states, "failed")
-    asked = len(deferred.fake.sent("GetTaskStates"))
+    asked = len(deferred.fake.sent("GetTaskStates", task_ids=None))
 
     async def killed() -> None:
         await asyncio.gather(*(trigger.on_kill() for trigger in triggers))
@@ -506,4 +507,4 @@ def test_many_that_are_killed_at_once_are_all_stopped_with_few_questions(deferre
     deferred.go(killed)
     assert box.open_runs() == []
     assert [run["stop_requests"] for run in box.runs()] == [1] * 20
-    assert len(deferred.fake.sent("GetTaskStates")) - asked < 20
+    assert len(deferred.fake.sent("GetTaskStates", task_ids=None)) - asked < 20

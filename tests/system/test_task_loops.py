@@ -1,0 +1,14 @@
+"""A task loop of a real Airflow: nothing is started there, and the task's error says why."""
+
+from tests.system.cases import Cases
+from tests.system.versions import needs_task_loops
+
+
+@needs_task_loops
+def test_a_start_in_a_task_loop_is_refused(cases: Cases):
+    case = cases.start("start_in_a_loop", "snaplogic")
+    assert case.wait_until_over() == "failed"
+    (states,) = {state for name, state in case.airflow.task_states(case.dag_id, case.run_id).items() if "run" in name}
+    assert states == "failed"
+    assert "is inside a task loop" in case.log("again.run")
+    assert case.runs() == []
