@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from airflow_runctl.compat import (
@@ -24,11 +24,21 @@ from airflow_runctl.control.ownership import is_handed_on
 from airflow_runctl.control.seal import Handle
 from airflow_runctl.control.siblings import Siblings
 from airflow_runctl.control.slow_runs import Callback, SlowRun, call
-from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, stop
+from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, outcome_of, stop
 from airflow_runctl.control.watch import Slow
 from airflow_runctl.exceptions import RunctlError, RunStopped
 from airflow_runctl.hooks.base import Access
-from airflow_runctl.runs import HANDLE_KEY, SECRET_IDS, ExternalRun, Owner, RunState, RunStatus, StopReason, StopResult
+from airflow_runctl.runs import (
+    HANDLE_KEY,
+    SECRET_IDS,
+    ExternalRun,
+    Owner,
+    RunState,
+    RunStatus,
+    StopOutcome,
+    StopReason,
+    StopResult,
+)
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.base import Authority, Flow, Started
 
@@ -93,6 +103,8 @@ class Attempt:
         """True once the task is being killed, whatever is to become of its run."""
         self._kill_said = "no run is known yet"
         self._last_stop: StopNote | None = None
+        self._kill_note: StopNote | None = None
+        """What the stop of a kill came to within the time of the signal handler."""
         self.started: Started | None = None
         """What the vendor answered to the start, if this attempt has sent it."""
         self._authority: Authority | None = None
@@ -226,7 +238,7 @@ class Attempt:
         run = self.own()
         self.run = None
         try:
-            self.ledger.over(run, status, note or self.ledger.noted_stop(run))
+            self.ledger.over(run, status, self._stop_of_a_kill(run, status) or note or self.ledger.noted_stop(run))
         except Exception:
             self.log.warning("Could not record the end of run %s", run.run_id, exc_info=True)
 
@@ -314,12 +326,28 @@ class Attempt:
         patience = Patience(total=KILL_SECONDS, until=time.time() + KILL_SECONDS)
         flow = stop(self.access.vendor, run, note, timeout=KILL_SECONDS, look_first=False)
         try:
-            result = self.access.drive(flow, patience)
+            result = self.access.drive(flow, patience, listener=self._note_kill)
         except RunctlError as error:
             # The watch, if it lives on, looks again and says what became of the run.
             self._kill_said = f"the stop was sent, its outcome is unknown ({error})"
         else:
             self._kill_said = f"{result.outcome.value} in {result.seconds:.1f} s"
+
+    def _note_kill(self, what: object) -> None:
+        """Remember the stop: inside the signal handler nothing can be recorded."""
+        if isinstance(what, StopNote):
+            self._kill_note = what
+
+    def _stop_of_a_kill(self, run: ExternalRun, status: RunStatus | None) -> StopNote | None:
+        """Return the stop that a kill has sent, with what is known of it by now; unless another is to stay."""
+        note = self._kill_note
+        if note is None:
+            return None
+        if status is not None and note.outcome in (None, StopOutcome.REQUESTED):
+            passed = datetime.now(UTC) - datetime.fromisoformat(note.asked_at)
+            outcome = outcome_of(self.access.vendor, status)
+            note = replace(note, outcome=outcome, seconds=round(passed.total_seconds(), 3))
+        return None if note.yields_to(self.ledger.noted_stop(run)) else note
 
     # -- driving -----------------------------------------------------------------------------------------
 
@@ -351,6 +379,8 @@ class Attempt:
             self.ledger.killed()
         except Exception:
             self.log.warning("Could not record the kill", exc_info=True)
+        if self.run is not None and self._kill_note is not None:
+            self._record(self.run, self._kill_note)
         self.log.info("Killed: %s", self._kill_said)
 
     def _heard(self, what: object) -> None:

@@ -204,7 +204,7 @@ def _confirm(
         if look.status is None:
             look = yield from _look(vendor, run)
         if look.is_over and look.status is not None:
-            return _outcome(vendor, look.status), look
+            return outcome_of(vendor, look.status), look
         if not vendor.can_look(run) or time.time() + wait > until:
             return StopOutcome.REQUESTED, look
         if look.shows_no_stop and time.time() >= ask_at:
@@ -250,7 +250,7 @@ def _look(vendor: Vendor, run: ExternalRun) -> Flow[Look]:
         return Look(failed=error)
 
 
-def _outcome(vendor: Vendor, status: RunStatus) -> StopOutcome:
+def outcome_of(vendor: Vendor, status: RunStatus) -> StopOutcome:
     """Tell a run that we stopped from one that got to its end first."""
     stopped = {RunState.STOPPED, RunState.FAILED} if vendor.failed_may_mean_stopped else {RunState.STOPPED}
     return StopOutcome.STOPPED if status.state in stopped else StopOutcome.ALREADY_FINISHED

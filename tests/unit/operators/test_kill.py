@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_runctl.compat import IS_AIRFLOW_2
+from airflow_runctl.control.records import AUDIT_KEY
 from airflow_runctl.operators import base
 from airflow_runctl.operators.base import StartRunOperator
 from airflow_runctl.runs import HANDLE_KEY
@@ -51,6 +52,33 @@ def test_killed_task_looks_for_the_end_of_its_run_more_often_than_before(tasks: 
     assert "The task was killed" in attempt.said
     assert box.open_runs() == []
     assert time.monotonic() - began < 30.0
+
+
+@pytest.mark.parametrize("stop_seconds", [0.02, 4])
+def test_a_killed_task_records_why_its_run_was_stopped_and_that_it_was(
+    tasks: Tasks, box: Sandbox, stop_seconds: float
+) -> None:
+    """Within a kill's time, or after it: until SIGKILL comes, 60 s later on Airflow 3.4, the task goes on to look."""
+    box.behave("snaplogic", "early-hang", stop_seconds=stop_seconds)
+    with Later(lambda: box.requests(operation="status"), sigterm):
+        tasks.run(lambda **more: tasks.snaplogic(**{**more, "poll_interval": 30.0}))
+    audit = tasks.audit()
+    assert (audit["state"], audit["stop"]["reason"], audit["stop"]["outcome"]) == ("stopped", "killed", "stopped")
+    assert audit["stop"]["seconds"] >= stop_seconds
+
+
+def test_a_stop_for_good_is_not_written_over_by_a_kill(tasks: Tasks, box: Sandbox) -> None:
+    """A deadline's callback and the end of the worker at the same time: no retry may start the run again."""
+
+    def deadline_then_kill() -> None:
+        note = {"reason": "deadline", "by": "triggerer", "text": None, "asked_at": "", "outcome": None, "seconds": None}
+        handle = tasks.handle()
+        tasks.fake.put_xcom("start", AUDIT_KEY, {**handle, "stop": note})
+        sigterm()
+
+    with Later(lambda: box.requests(operation="status"), deadline_then_kill):
+        tasks.run(lambda **more: tasks.snaplogic(**{**more, "poll_interval": 30.0}), retries=1)
+    assert tasks.audit()["stop"]["reason"] == "deadline"
 
 
 @pytest.mark.parametrize("told_by", ["a signal", "Airflow's records"])
