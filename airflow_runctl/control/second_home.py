@@ -8,7 +8,6 @@ run to be over lets it go: the attempt itself; a callback, a trigger, a stop or 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,8 +19,6 @@ from airflow_runctl.control.seal import handle_of, open_handle
 from airflow_runctl.exceptions import HandleError
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import ExternalRun, Owner, TaskKey
-
-log = logging.getLogger(__name__)
 
 Record = Mapping[str, Any]
 
