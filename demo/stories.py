@@ -165,7 +165,8 @@ def _viewer_task(run: Json) -> str:
 
 def _task_events(task: Json) -> Iterator[Event]:
     state = f"task {task['task_id']}: {task['state']}, try {task['try_number']}"
-    yield Event(_time(task["end_date"]), "Airflow", state)
+    if task["end_date"]:
+        yield Event(_time(task["end_date"]), "Airflow", state)
 
 
 def _run_events(run: Json) -> Iterator[Event]:
@@ -182,7 +183,7 @@ def _limits(story: Story, began: datetime, tasks: Sequence[Json], runs: Sequence
     anchors = {
         "queued": [began],
         "interval": [began],
-        "task": [_time(task["start_date"]) for task in tasks],
+        "task": [_time(task["start_date"]) for task in tasks if task["start_date"]],
         "run": [_time(run["created_at"]) for run in runs],
     }
     for anchor in anchors[story.anchor]:
