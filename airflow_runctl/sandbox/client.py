@@ -21,7 +21,8 @@ START_SECONDS: Final = 30.0
 END_SECONDS: Final = 5.0
 CALL_SECONDS: Final = 30.0
 WAIT_SECONDS: Final = 60.0
-POLL_SECONDS: Final = 0.02
+FIRST_POLL_SECONDS: Final = 0.01
+LONGEST_POLL_SECONDS: Final = 0.1
 LISTENING: Final = "sandbox listening on "
 
 PACKAGE_ROOT: Final = Path(__file__).resolve().parents[2]
@@ -30,18 +31,20 @@ Awaited = TypeVar("Awaited")
 
 
 def eventually(condition: Callable[[], Awaited | None], seconds: float = WAIT_SECONDS) -> Awaited:
-    """Ask again and again until ``condition`` returns something true; return that.
+    """Ask again and again, ever less often, until ``condition`` returns something true; return that.
 
     :raises TimeoutError: if it does not within ``seconds``.
     """
     deadline = time.monotonic() + seconds
+    pause = FIRST_POLL_SECONDS
     while True:
         found = condition()
         if found:
             return found
         if time.monotonic() >= deadline:
             raise TimeoutError(f"nothing after {seconds} s")
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause)
+        pause = min(pause * 1.5, LONGEST_POLL_SECONDS)
 
 
 class Sandbox:

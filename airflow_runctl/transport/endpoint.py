@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,6 +23,9 @@ MAX_BODY: Final = 16 * 1024 * 1024
 CONNECT_TIMEOUT: Final = 10.0
 
 CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+
+SETTINGS_HAVE_PROXIES: Final = ("darwin", "win32")
+"""Where a proxy can also be set in the system's settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,8 @@ class Endpoint:
         address = urlsplit(url)
         if self.proxies:
             return self.proxies.get(address.scheme)
-        proxy = getproxies().get(address.scheme)
-        # Both look through the whole environment, for each request: the second look only where there is a proxy.
+        # Both look through the whole environment, for each request: 0.1 ms each, so only where there is a proxy.
+        proxy = getproxies().get(address.scheme) if _may_have_proxies() else None
         return None if proxy is None or proxy_bypass(address.hostname or "") else proxy
 
     def ca_file(self) -> str | None:
@@ -65,6 +69,11 @@ class Endpoint:
     def tls(self) -> SSLContext | bool:
         """Return what aiohttp wants to know of certificates. The first call for a CA file reads it (20 ms)."""
         return _tls_context(self.ca_file()) if self.verify else False
+
+
+def _may_have_proxies() -> bool:
+    """Return False if no proxy is set, where it can be set in the environment only. It may change at any time."""
+    return sys.platform in SETTINGS_HAVE_PROXIES or any(name.lower().endswith(b"_proxy") for name in os.environb)
 
 
 @lru_cache(maxsize=8)

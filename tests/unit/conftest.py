@@ -1,8 +1,16 @@
 """What the unit tests share: an own home for Airflow, both HTTP clients, connections to the sandbox, a fake Airflow."""
 
+from __future__ import annotations
+
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+# What is imported and collected stays to the end. To look through all of it for garbage, while it comes and again and
+# again afterwards, took a sixth of all tests' time.
+gc.disable()
 
 # Before anything imports Airflow, which writes its configuration there.
 _HOME = tempfile.TemporaryDirectory(prefix="runctl-unit-")
@@ -11,30 +19,44 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 import pytest  # noqa: E402
 
-from airflow_runctl.compat import IS_AIRFLOW_2  # noqa: E402
-from airflow_runctl.hooks.base import Access  # noqa: E402
 from airflow_runctl.sandbox.client import Sandbox  # noqa: E402
-from tests.unit.clients import Client  # noqa: E402
-from tests.unit.connections import Connections  # noqa: E402
 
-if IS_AIRFLOW_2:
-    from tests.fakes.airflow_2 import FakeAirflow, in_place
-else:
-    from tests.fakes.airflow_3 import FakeAirflow, in_place  # type: ignore[assignment]
+if TYPE_CHECKING:
+    from airflow_runctl.hooks.base import Access
+    from tests.fakes.airflow_3 import FakeAirflow
+    from tests.unit.clients import Client
+    from tests.unit.connections import Connections
 
-LONGEST = ("test_property_of_runs.py", "test_wheel.py", "test_versions_parse.py")
+# What imports Airflow is imported where it is used: the process that only hands tests out can do without.
+
+LONGEST = (
+    "test_no_orphan_and_no_wrong_stop_whatever_happens",
+    "test_wheel_works_in_a_new_environment",
+    "test_the_modules_of_the_package_and_the_examples_load_without_a_warning",
+)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, and let a task that hangs be killed.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, one in each process, and let a task that hangs be killed.
 
     At the end all other processes would wait for the longest. And an operator holds back SIGALRM, with which
     pytest-timeout ends a test otherwise.
     """
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    longest = [item for item in items if getattr(item, "originalname", "") in LONGEST]
+    items[:] = [item for item in items if item not in longest]
+    processes = getattr(config, "workerinput", {}).get("workercount", 1)
+    # xdist begins by giving so many tests to each process, one after the other.
+    share = max((len(items) + len(longest)) // processes // 4, 2)
+    for number, item in enumerate(longest):
+        items.insert(number * share, item)
     for item in items:
         if "fake" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(item.config.getoption("timeout") or 180, method="thread"))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 NETWORK_VARIABLES = (
@@ -65,6 +87,8 @@ def box(sandbox: Sandbox) -> Sandbox:
 
 @pytest.fixture(params=["requests", "aiohttp"])
 def client(request: pytest.FixtureRequest) -> Client:
+    from tests.unit.clients import Client
+
     return Client(request.param)
 
 
@@ -73,6 +97,8 @@ def client(request: pytest.FixtureRequest) -> Client:
 
 @pytest.fixture
 def connections(box: Sandbox) -> Connections:
+    from tests.unit.connections import Connections
+
     return Connections(box)
 
 
@@ -95,6 +121,13 @@ CONTEXT_VARIABLES_OF_2 = ("DAG_RUN_ID", "EXECUTION_DATE", "DAG_EMAIL")
 @pytest.fixture
 def fake(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAirflow]:
     """An Airflow that knows the sandbox's connections."""
+    from airflow_runctl.compat import IS_AIRFLOW_2
+
+    if IS_AIRFLOW_2:
+        from tests.fakes.airflow_2 import FakeAirflow, in_place
+    else:
+        from tests.fakes.airflow_3 import FakeAirflow, in_place  # type: ignore[assignment]
+
     with pytest.MonkeyPatch.context() as environment:
         # The task runner exports the context of each task.
         for name in (*CONTEXT_VARIABLES, *CONTEXT_VARIABLES_OF_2):
@@ -113,7 +146,7 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_runctl.vendors.snaplogic import trigger
 
     monkeypatch.setattr(trigger, "ANSWER_WAIT", 0.02)
-    monkeypatch.setattr(trigger, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(trigger, "LOOK_EVERY", 0.1)
     monkeypatch.setattr(axiom, "LOOK_EVERY", 0.1)
     monkeypatch.setattr(trigger, "AMBIGUOUS_WAIT", 1.0)
     monkeypatch.setattr(stop, "LOOK_EVERY", 0.05)

@@ -26,6 +26,7 @@ from airflow_runctl.runs import (
 from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.axiom.vendor import Axiom
+from airflow_runctl.vendors.base import HttpRequest
 from airflow_runctl.vendors.snaplogic.trigger import TriggeredTask
 from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 from tests.unit.clients import Client
@@ -89,8 +90,8 @@ class Case:
                     answer = yield step
                 except Exception as error:
                     answer = error
-                if self.polls() > looks:
-                    looks = self.polls()
+                if isinstance(step, HttpRequest) and (polls := self.polls()) > looks:
+                    looks = polls
                     self.on_poll(looks)
 
         found: Watched = self.client.drive(self.access, watched(), self.patience, self.heard.append)
