@@ -199,7 +199,7 @@ def lost(brisk: None, tasks: Tasks, box: Sandbox, monkeypatch: pytest.MonkeyPatc
     from airflow_runctl.vendors.snaplogic import trigger
 
     monkeypatch.setattr(trigger, "LOST_CALL_LOOKS", 1)
-    box.behave("snaplogic", "early-hang", list_delay_seconds=0.6)
+    box.behave("snaplogic", "early-hang", list_delay_seconds=2.0)
     box.fault("snaplogic", "start", "cut", after_effect=True, count=1)
     tasks.run(tasks.snaplogic, retries=1, map_index=0)
     box.behave("snaplogic", "early-hang", list_delay_seconds=0.0)
