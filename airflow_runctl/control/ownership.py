@@ -52,8 +52,8 @@ async def is_followed(channel: Channel, where: TaskKey, handle: Handle) -> bool:
 
 
 async def state_of(channel: Channel, where: TaskKey) -> str | None:
-    """Return Airflow's state of a task instance."""
-    return (await channel.task_states(where.dag_id, where.run_id, only=where)).get(_name(where))
+    """Return Airflow's state of a task instance; ``GONE`` if there is none any more."""
+    return (await channel.task_states(where.dag_id, where.run_id, only=where)).get(_name(where), GONE)
 
 
 async def is_handed_on(channel: Channel, where: TaskKey) -> bool:
@@ -64,6 +64,9 @@ async def is_handed_on(channel: Channel, where: TaskKey) -> bool:
     """
     return await state_of(channel, where) in GOES_ON
 
+
+GONE: Final = "gone"
+"""Of a task instance whose Dag run was deleted."""
 
 GOES_ON: Final = frozenset({"deferred", "up_for_retry", "scheduled", "queued", "running"})
 """States of a task that follows its run, or will."""

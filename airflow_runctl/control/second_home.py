@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from airflow_runctl.compat import Channel, clear_proof
-from airflow_runctl.control.ownership import state_of
+from airflow_runctl.control.ownership import GONE, state_of
 from airflow_runctl.control.records import OVER, STARTING
 from airflow_runctl.control.seal import handle_of, open_handle
 from airflow_runctl.exceptions import HandleError
@@ -24,7 +24,7 @@ Record = Mapping[str, Any]
 
 KIND: Final = "record"
 
-NO_ATTEMPT_LEFT: Final = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+NO_ATTEMPT_LEFT: Final = frozenset({"success", "failed", "skipped", "upstream_failed", "removed", GONE})
 """States of a task instance of which no attempt is under way, and none to come by itself."""
 
 
@@ -87,13 +87,14 @@ class SecondHome:
             self._home.delete()
 
 
-async def forget(channel: Channel, where: TaskKey, run: ExternalRun) -> None:
-    """Let go of what is kept of a run that is over, unless an attempt is left that has to hear of it.
+async def forget(channel: Channel, where: TaskKey, run_id: str = STARTING) -> None:
+    """Let go of what is kept of a run that is over, or of a start, unless an attempt is left that has to hear of it.
 
     :param where: the task instance that owns the run.
+    :param run_id: the run; a start that was lost is kept without one.
     """
     kept = await channel.beyond_clears(where)
-    if not isinstance(kept, Mapping) or kept.get("run_id") != run.run_id:
+    if not isinstance(kept, Mapping) or kept.get("run_id") not in (run_id, STARTING):
         return
     if await state_of(channel, where) in NO_ATTEMPT_LEFT:
         await channel.forget_beyond_clears(where)

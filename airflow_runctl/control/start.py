@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
@@ -65,7 +66,12 @@ def _start(attempt: Attempt, plan: StartPlan, still_wanted: Callable[[], None]) 
     search = attempt.drive(plan.prepare())
     still_wanted()
     began = datetime.now(UTC)
-    attempt.ledger.starting(search, attempt.terms.owner)
+    try:
+        attempt.ledger.starting(search, attempt.terms.owner)
+    except Exception:
+        with suppress(Exception):
+            attempt.ledger.nothing_started()  # a part of it may have been written
+        raise
     try:
         attempt.refuse_if_killed()
         started = attempt.drive(plan.start(search))

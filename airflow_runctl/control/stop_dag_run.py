@@ -14,6 +14,7 @@ from airflow_runctl.control.identity import lists_until, search_lost
 from airflow_runctl.control.inventory import Found, look_for_handles, owned_by_others
 from airflow_runctl.control.records import note_intent, search_in
 from airflow_runctl.control.seal import Handle, describe, name_of
+from airflow_runctl.control.second_home import forget
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote
 from airflow_runctl.control.stop_many import Connections, Report, Target, broken, quietly, stop_target
 from airflow_runctl.exceptions import RunctlError
@@ -135,6 +136,8 @@ class DagRunStop:
             return Report(name, where, error=f"it is not found, and may be alive. {error}")
         if found is None:
             log.info("No run came up of the start that %s was lost in", where)
+            if not self.dry_run:
+                await quietly("forget the record of a start", forget(self.channel, where))
             return None
         if self.dry_run:
             log.info("dry run: %s of %s would be stopped", found.run_id, where)

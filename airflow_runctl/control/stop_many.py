@@ -135,7 +135,7 @@ async def stop_target(
     if where is not None and records:
         await quietly("record the outcome of a stop", _record_outcome(channel, where, target, result, last))
     if where is not None and result.is_over:
-        await quietly("forget the record of a run that is over", forget(channel, where, run))
+        await quietly("forget the record of a run that is over", forget(channel, where, run.run_id))
     return Report(name, where, result)
 
 

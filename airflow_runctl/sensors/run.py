@@ -345,7 +345,7 @@ class ExternalRunSensor(BaseSensorOperator):
         async def let_go() -> None:
             run = (self._target or await self._open(context, handle)).run
             if run.owner is not None:
-                await forget(BlockingChannel(writable=True), run.owner.key, run)
+                await forget(BlockingChannel(writable=True), run.owner.key, run.run_id)
 
         in_own_loop(quietly("forget the record of a run that is over", let_go()))
 

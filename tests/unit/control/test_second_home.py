@@ -11,7 +11,8 @@ import pytest
 
 from airflow_runctl.compat import channels, stores
 from airflow_runctl.compat.stores import variable_of
-from airflow_runctl.control.records import AMBIGUOUS, LIVE, RELEASED, STARTING
+from airflow_runctl.control import identity
+from airflow_runctl.control.records import AMBIGUOUS, AUDIT_KEY, LIVE, RELEASED, STARTING
 from airflow_runctl.notifications import StopRunsNotifier
 from airflow_runctl.runs import TaskKey
 from airflow_runctl.sandbox.client import Sandbox, eventually
@@ -21,7 +22,7 @@ from tests.fakes import airflow_3
 from tests.fakes.airflow_3 import FakeAirflow, refusal, speaks_for
 from tests.fakes.airflow_any import Attempt
 from tests.unit.operators.tasks import FINAL, Tasks, ends
-from tests.unit.test_notifications import SYNC, Stops
+from tests.unit.test_notifications import SYNC, Stops, lose_start
 from tests.unit.triggers.test_run import go
 from tests.unit.versions import needs_task_store
 
@@ -252,6 +253,31 @@ def test_a_callback_lets_go_of_a_run_that_it_stopped_for_the_dag_run(
     assert fake.variables == {}
 
 
+@pytest.mark.parametrize("came_up", [True, False])
+@pytest.mark.parametrize("form", ["triggerer", "Dag processor"])
+def test_a_callback_lets_go_of_a_start_that_was_lost(
+    tasks: Tasks, box: Sandbox, fake: FakeAirflow, monkeypatch: pytest.MonkeyPatch, form: str, came_up: bool
+) -> None:
+    """It is kept without the id of a run: whatever came of it, or nothing did, no attempt is left to look for it."""
+    stops = Stops(fake, box)
+    lose_start(stops, box, monkeypatch)
+    assert json.loads(fake.variables[KEY])["run_id"] == STARTING
+    if not came_up:
+        monkeypatch.setattr(identity, "LISTED_AFTER", 0.0)
+        box.reset()
+    stops.stop(form)
+    assert box.open_runs() == []
+    assert fake.variables == {}
+
+
+def test_a_start_that_could_not_be_written_ahead_is_kept_nowhere(tasks: Tasks, box: Sandbox) -> None:
+    tasks.fake.refuse("SetXCom", key=AUDIT_KEY)
+    attempt = tasks.fake.run(tasks.snaplogic())
+    assert attempt.state == FINAL
+    assert box.runs() == []
+    assert tasks.fake.variables == {}
+
+
 def test_a_deadline_leaves_it_to_the_task_that_still_waits(tasks: Tasks, box: Sandbox, fake: FakeAirflow) -> None:
     """The task must learn from it, should its trigger be lost now, that no retry may start the run again."""
     lost(tasks, LIVE)
@@ -307,9 +333,12 @@ def deferred(tasks: Tasks) -> tuple[Any, Attempt]:
 
 
 def killed(tasks: Tasks, state: str | None) -> None:
-    """Let the triggerer tell a trigger of a kill, after a user has given its task this state."""
+    """Let the triggerer tell a trigger of a kill, after a user has given its task this state, or deleted it."""
     trigger, attempt = deferred(tasks)
-    tasks.fake.states["start"] = state
+    if state == "gone":
+        del tasks.fake.states["start"]
+    else:
+        tasks.fake.states["start"] = state
     if state is None:
         tasks.fake.archive("start")
 
@@ -321,7 +350,7 @@ def killed(tasks: Tasks, state: str | None) -> None:
     eventually(lambda: not tasks.box.open_runs())
 
 
-@pytest.mark.parametrize(("state", "is_kept"), [("failed", False), ("success", False), (None, True)])
+@pytest.mark.parametrize(("state", "is_kept"), [("failed", False), ("success", False), ("gone", False), (None, True)])
 def test_a_kill_lets_go_of_it_unless_an_attempt_comes_that_must_know(
     tasks: Tasks, state: str | None, is_kept: bool
 ) -> None:
