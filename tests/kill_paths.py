@@ -463,7 +463,7 @@ PATHS = [
     KillPath(
         "a stop is asked for again until it is taken",
         "control/stop.py",
-        "        if isinstance(refused, LoginRefused) or time.time() + wait > until:\n",
+        "        if isinstance(refused, LoginRefused) or has.is_up_in(wait):\n",
         "        if True:\n",
         ("control/test_stop.py", ""),
     ),
@@ -485,8 +485,8 @@ PATHS = [
     KillPath(
         "a run that is stopping, or cannot be seen, is not told again",
         "control/stop.py",
-        "if look.shows_no_stop and time.time() >= ask_at:",
-        "if time.time() >= ask_at:",
+        "if look.shows_no_stop and has.spent() >= ask_at:",
+        "if has.spent() >= ask_at:",
         ("control/test_stop.py", "told_again"),
     ),
     KillPath(
@@ -545,6 +545,63 @@ PATHS = [
         "self._sock.settimeout(self._proof.left())\n        count",
         "count",
         ("transport/test_proof.py", "whole_of_a_request"),
+    ),
+    # many at once
+    KillPath(
+        "what a stop waits for its turn is not counted",
+        "transport/turns.py",
+        "            line.waited += time.time() - began\n",
+        "            pass\n",
+        ("control/test_stop_many.py", "time_outs_of_a_stop"),
+    ),
+    KillPath(
+        "requests to stop go before looks at others",
+        "transport/turns.py",
+        "heapq.heappush(self._waiting, (rank, next(self._numbers), turn))",
+        "heapq.heappush(self._waiting, (0, next(self._numbers), turn))",
+        ("control/test_stop_many.py", "others_are_looked_at"),
+    ),
+    KillPath(
+        "a request that hangs gives its turn to the next",
+        "transport/turns.py",
+        "            del self._held[turn]\n            self._slow += 1\n            self._give()\n",
+        "            pass\n",
+        ("control/test_stop_many.py", "hold_up_and_hide"),
+    ),
+    KillPath(
+        "polls have turns of their own",
+        "transport/turns.py",
+        "key = (address, rank is Rank.POLL)",
+        "key = (address, False)",
+        ("control/test_stop_many.py", "waits_for_no_poll"),
+    ),
+    KillPath(
+        "a stop in the Dag processor is sent though the time is up",
+        "control/stop.py",
+        "or time.time() + seconds > self.not_after",
+        "",
+        ("control/test_stop_many.py", "bounded_process"),
+    ),
+    KillPath(
+        "a stop does not wait for a record in an event loop",
+        "control/recording.py",
+        "asyncio.wait({self._last}, timeout=INTENT_SECONDS)",
+        "asyncio.wait({self._last})",
+        ("control/test_recording.py", "stop_goes_first"),
+    ),
+    KillPath(
+        "a stop does not wait for a record on the worker",
+        "control/recording.py",
+        "self._writing.join(INTENT_SECONDS)",
+        "self._writing.join()",
+        ("control/test_recording.py", "stop_goes_first"),
+    ),
+    KillPath(
+        "an Airflow that does not answer holds up no stop of a callback on the worker",
+        "compat/channels.py",
+        "            await _beside(set_xcom, key, value, where)\n",
+        "            set_xcom(key, value, where)\n",
+        ("control/test_recording.py", "stop_goes_first"),
     ),
 ]
 

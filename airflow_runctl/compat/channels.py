@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Protocol
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from airflow_runctl.compat import database
 from airflow_runctl.compat.names import BaseHook, XCom
@@ -47,8 +51,22 @@ def _one(task: TaskKey | None) -> dict[str, Any]:
     return {"task_ids": [task.task_id], "map_index": task.map_index} if task else {}
 
 
+T = TypeVar("T")
+
+
+@cache
+def _one_thread(pid: int) -> ThreadPoolExecutor:
+    """Return the one thread of this process that asks Airflow: its channel knows no two questions at once (3.1)."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="runctl-airflow")
+
+
+async def _beside(call: Callable[..., T], *arguments: Any) -> T:
+    """Make a blocking call in that thread: an Airflow that does not answer must not hold up the stops of a callback."""
+    return await asyncio.get_running_loop().run_in_executor(_one_thread(os.getpid()), call, *arguments)
+
+
 class BlockingChannel:
-    """The worker and the Dag processor: one callback at a time, so a blocking call holds up nobody.
+    """The worker and the Dag processor, whose calls to Airflow block.
 
     :param writable: ``False`` in a Dag processor that cannot write: there a write is never answered and hangs.
     """
@@ -58,29 +76,29 @@ class BlockingChannel:
 
     async def connection(self, conn_id: str) -> tuple[Connection, dict[str, Any]]:
         """Return a connection and its extra."""
-        conn = BaseHook.get_connection(conn_id)
+        conn = await _beside(BaseHook.get_connection, conn_id)
         return conn, conn.extra_dejson
 
     async def get(self, key: str, where: TaskKey) -> Any:
         """Return an XCom, or ``None``."""
-        return get_xcom(key, where)
+        return await _beside(get_xcom, key, where)
 
     async def set(self, key: str, value: Any, where: TaskKey) -> None:
         """Store an XCom, where that is possible."""
         if self.writable:
-            set_xcom(key, value, where)
+            await _beside(set_xcom, key, value, where)
 
     async def delete(self, key: str, where: TaskKey) -> None:
         """Delete an XCom, where that is possible."""
         if self.writable:
-            delete_xcom(key, where)
+            await _beside(delete_xcom, key, where)
 
     async def task_states(self, dag_id: str, run_id: str, only: TaskKey | None = None) -> dict[str, str | None]:
         """Return the states of a Dag run's tasks, or of one."""
         if IS_AIRFLOW_2:
-            return database.task_states_in_database(dag_id, run_id, only)
+            return await _beside(database.task_states_in_database, dag_id, run_id, only)
         comms, message = _send_message("GetTaskStates", dag_id=dag_id, run_ids=[run_id], **_one(only))
-        return dict(comms.send(message).task_states.get(run_id, {}))
+        return dict((await _beside(comms.send, message)).task_states.get(run_id, {}))
 
 
 class _SupervisedTriggerer:

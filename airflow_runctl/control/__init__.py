@@ -27,6 +27,7 @@ In the order in which one reads them:
 ``stop.py``               how one run is stopped: look, ask, confirm by looking; and what is noted of it
 ``seal.py``               the handle: a run as others may carry it, and how it is opened again
 ``records.py``            what is recorded, where, and in which form
+``recording.py``          recording a stop without holding it up
 ``arguments.py``          which arguments of a start differ from an earlier attempt's, kept so that none can be guessed
 ``ledger.py``             the records of one attempt, written on the worker
 ``identity.py``           which of the runs that came up is the one of a start that nobody heard the answer of

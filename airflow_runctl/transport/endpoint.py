@@ -21,6 +21,13 @@ MAX_BODY: Final = 16 * 1024 * 1024
 
 CONNECT_TIMEOUT: Final = 10.0
 
+PROXY_VARIABLES: Final = {
+    # REQUEST_METHOD: of a CGI program, in which HTTP_PROXY is not to be believed.
+    "http": ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY", "REQUEST_METHOD"),
+    "https": ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"),
+}
+"""What in the environment tells that it names another proxy than before, by the scheme of the address."""
+
 CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
@@ -52,9 +59,8 @@ class Endpoint:
         address = urlsplit(url)
         if self.proxies:
             return self.proxies.get(address.scheme)
-        proxy = getproxies().get(address.scheme)
-        # Both look through the whole environment, for each request: the second look only where there is a proxy.
-        return None if proxy is None or proxy_bypass(address.hostname or "") else proxy
+        variables = PROXY_VARIABLES.get(address.scheme, ())
+        return _proxy_of(address.scheme, address.hostname or "", tuple(map(os.environ.get, variables)))
 
     def ca_file(self) -> str | None:
         """Return the CA file, or ``None`` for the client's own certificates."""
@@ -64,10 +70,32 @@ class Endpoint:
 
     def tls(self) -> SSLContext | bool:
         """Return what aiohttp wants to know of certificates. The first call for a CA file reads it (20 ms)."""
-        return _tls_context(self.ca_file()) if self.verify else False
+        if not self.verify:
+            return False
+        name = self.ca_file()
+        if name not in _contexts:
+            _contexts[name] = _tls_context(name)
+        return _contexts[name]
+
+    def tls_if_ready(self) -> SSLContext | bool | None:
+        """Return the same without reading anything; ``None`` if it has not been read yet."""
+        return _contexts.get(self.ca_file()) if self.verify else False
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=256)
+def _proxy_of(scheme: str, host: str, variables: tuple[str | None, ...]) -> str | None:
+    """Return the environment's proxy. Both calls look through all of it, which takes as long as to send a request.
+
+    :param variables: what the environment says now, so that a change is noticed.
+    """
+    proxy = getproxies().get(scheme)
+    return None if proxy is None or proxy_bypass(host) else proxy
+
+
+_contexts: dict[str | None, SSLContext] = {}
+"""What was made of each CA file; a process has a handful of them."""
+
+
 def _tls_context(ca_file: str | None) -> SSLContext:
     import certifi
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from airflow_runctl.arguments.reading import odd_among_given
 from airflow_runctl.compat import TRIGGERS_HEAR_OF_KILLS, BaseTrigger, TriggererChannel, TriggerEvent
 from airflow_runctl.control.ownership import is_followed
+from airflow_runctl.control.recording import Recording
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent, noted_stop
 from airflow_runctl.control.seal import describe, name_of
 from airflow_runctl.control.slow_runs import Callback, SlowRun, acall
@@ -76,6 +77,7 @@ class ExternalRunTrigger(BaseTrigger):
         self.limits = self.limits or {}
         self._channel = TriggererChannel()
         self._target: Target | None = None
+        self._recording = Recording()
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, all of them plain JSON.
@@ -114,7 +116,10 @@ class ExternalRunTrigger(BaseTrigger):
 
     async def _watch(self) -> Watched:
         target = await self._open_patiently()
-        return await target.access.adrive(self._follow(target), POLL_PATIENCE, listener=self._heard)
+        try:
+            return await target.access.adrive(self._follow(target), POLL_PATIENCE, listener=self._heard)
+        finally:
+            await self._recording.settle()
 
     def _follow(self, target: Target) -> Flow[Watched]:
         return follow(
@@ -177,12 +182,18 @@ class ExternalRunTrigger(BaseTrigger):
             _keep(asyncio.create_task(acall(self.warn_callback, run.context()), context=ContextVars()))
 
     async def _record(self, note: StopNote) -> None:
-        target = await self._open()
         outcome = note.outcome.value if note.outcome else "asking"
         self.log.info("Stop of %s (%s): %s", self._name(), note.reason.value, outcome)
-        where = self._where()
-        if where is None:
+        target, where = self._target, self._where()
+        if target is None or where is None:
             return
+        if note.outcome is None:
+            await self._recording.intend(self._write(note, target, where))
+        else:
+            await self._recording.settle()
+            await self._write(note, target, where)
+
+    async def _write(self, note: StopNote, target: Target, where: TaskKey) -> None:
         try:
             if note.yields_to(noted_stop(await self._channel.get(AUDIT_KEY, where), target.run)):
                 return
