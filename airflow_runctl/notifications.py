@@ -21,6 +21,7 @@ from airflow_runctl.compat import (
     in_dag_processor,
     unfinished_dag_runs,
 )
+from airflow_runctl.control.readiness import loaded
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
 from airflow_runctl.control.stop_dag_run import DagRunStop
 from airflow_runctl.control.stop_many import Report, broken, failures
@@ -100,6 +101,7 @@ class StopRunsNotifier(BaseNotifier):
         :raises RunctlError: if a run may still be alive.
         """
         self._read_rendered()
+        await loaded()
         channel = TriggererChannel()
         meant = await self._meant(context, channel)
         (stop,) = self._stops(meant, context, channel, "deadline callback", START_PATIENCE)

@@ -546,6 +546,21 @@ PATHS = [
         "count",
         ("transport/test_proof.py", "whole_of_a_request"),
     ),
+    # nothing is loaded when it is needed most
+    KillPath(
+        "a triggerer loads what a stop needs before, and not in its loop",
+        "triggers/run.py",
+        "        await loaded()\n        target",
+        "        target",
+        ("control/test_readiness.py", "has_just_begun"),
+    ),
+    KillPath(
+        "a triggerer's supervisor is asked something before it is needed",
+        "triggers/run.py",
+        "            ask_airflow_something(self._channel, where)\n",
+        "            pass\n",
+        ("triggers/test_run.py", "ask_airflow_something"),
+    ),
     # many at once
     KillPath(
         "what a stop waits for its turn is not counted",

@@ -10,11 +10,13 @@ rest of the package imports it from here. In the order in which one reads it:
 - ``xcom.py``, ``metrics.py``: XComs and metrics, by blocking calls.
 - ``processes.py``: which of Airflow's processes this is.
 - ``channels.py``: how each process asks Airflow, from an event loop too.
+- ``loading.py``: loading what asking Airflow needs, before it is needed.
 - ``database.py``: what only the metadata database of 2.11 tells.
 """
 
 from airflow_runctl.compat.channels import BlockingChannel, Channel, TriggererChannel, callback_channel
 from airflow_runctl.compat.database import unfinished_dag_runs
+from airflow_runctl.compat.loading import load_channel
 from airflow_runctl.compat.metrics import count
 from airflow_runctl.compat.names import (
     AirflowException,
@@ -91,6 +93,7 @@ __all__ = [
     "is_marked",
     "kill_held_back",
     "lead_over_core",
+    "load_channel",
     "mask_secret",
     "set_xcom",
     "start_date",

@@ -28,6 +28,7 @@ In the order in which one reads them:
 ``seal.py``               the handle: a run as others may carry it, and how it is opened again
 ``records.py``            what is recorded, where, and in which form
 ``recording.py``          recording a stop without holding it up
+``readiness.py``          loading what a stop needs before it is needed
 ``arguments.py``          which arguments of a start differ from an earlier attempt's, kept so that none can be guessed
 ``ledger.py``             the records of one attempt, written on the worker
 ``identity.py``           which of the runs that came up is the one of a start that nobody heard the answer of

@@ -28,7 +28,7 @@ class Recording:
 
     async def intend(self, writing: Coroutine[Any, Any, None]) -> None:
         """Record an intent; return after ``INTENT_SECONDS`` though it be not written yet."""
-        self._last = asyncio.create_task(_after(self._last, quietly("record the intent", writing)))
+        self._last = asyncio.create_task(_after(self._last, quietly("record the intent of a stop", writing)))
         await asyncio.wait({self._last}, timeout=INTENT_SECONDS)
 
     async def settle(self) -> None:
@@ -48,7 +48,7 @@ async def quietly(what: str, doing: Coroutine[Any, Any, Any]) -> None:
     try:
         await doing
     except Exception:
-        log.warning("Could not %s of a stop", what, exc_info=True)
+        log.warning("Could not %s", what, exc_info=True)
 
 
 class BlockingRecording:

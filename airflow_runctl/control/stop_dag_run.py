@@ -106,7 +106,9 @@ class DagRunStop:
                 warned.add(found.where)
                 log.info("%s is starting a run; it is stopped as soon as it is known", found.where)
                 if self.channel.writable:
-                    await quietly("record the intent", note_intent(self.channel, found.where, self.note, None))
+                    await quietly(
+                        "record the intent of a stop", note_intent(self.channel, found.where, self.note, None)
+                    )
 
     def _what_to_do(self, connections: Connections, found: Found) -> Callable[[], Doing] | None:
         if (handle := found.handle) is not None:

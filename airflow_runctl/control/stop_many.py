@@ -145,7 +145,7 @@ async def stop_target(
         await recording.settle()
     log.info("%s: %s in %.1f s (%s, by %s)", name, result.outcome.value, result.seconds, note.reason.value, note.by)
     if where is not None and records:
-        await quietly("record the outcome", _record_outcome(channel, where, target, result, last))
+        await quietly("record the outcome of a stop", _record_outcome(channel, where, target, result, last))
     return Report(name, where, result)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from contextvars import Context as ContextVars
 from typing import Any, Final
 
 from airflow_runctl.arguments.reading import odd_among_given
 from airflow_runctl.compat import TRIGGERS_HEAR_OF_KILLS, BaseTrigger, TriggererChannel, TriggerEvent
 from airflow_runctl.control.ownership import is_followed
+from airflow_runctl.control.readiness import ask_airflow_something, loaded, make_ready
 from airflow_runctl.control.recording import Recording
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent, noted_stop
 from airflow_runctl.control.seal import describe, name_of
@@ -115,11 +117,20 @@ class ExternalRunTrigger(BaseTrigger):
         yield TriggerEvent({HANDLE_KEY: handle, **watched.out()})  # type: ignore[no-untyped-call]
 
     async def _watch(self) -> Watched:
+        await loaded()
         target = await self._open_patiently()
+        await self._make_ready(target)
         try:
             return await target.access.adrive(self._follow(target), POLL_PATIENCE, listener=self._heard)
         finally:
             await self._recording.settle()
+
+    async def _make_ready(self, target: Target) -> None:
+        """Load now what a stop will need. What cannot be loaded is a bad poll's error, and a stop's."""
+        if (where := self._where()) is not None:
+            ask_airflow_something(self._channel, where)
+        with suppress(OSError):
+            await make_ready(target.access)
 
     def _follow(self, target: Target) -> Flow[Watched]:
         return follow(
