@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +21,7 @@ from airflow_runctl.compat import (
     in_dag_processor,
     unfinished_dag_runs,
 )
+from airflow_runctl.control.readiness import loaded
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
 from airflow_runctl.control.stop_dag_run import DagRunStop
 from airflow_runctl.control.stop_many import Report, broken, failures
@@ -98,9 +101,10 @@ class StopRunsNotifier(BaseNotifier):
         :raises RunctlError: if a run may still be alive.
         """
         self._read_rendered()
+        await loaded()
         channel = TriggererChannel()
         meant = await self._meant(context, channel)
-        (stop,) = self._stops(meant, context, channel, "deadline callback", START_PATIENCE, self.stop_timeout)
+        (stop,) = self._stops(meant, context, channel, "deadline callback", START_PATIENCE)
         return json.dumps(self._said(await stop.run(), meant))
 
     def notify(self, context: Context) -> None:
@@ -121,12 +125,12 @@ class StopRunsNotifier(BaseNotifier):
 
     async def _stop_here(self, context: Mapping[str, Any]) -> None:
         self._read_rendered()
-        channel, by, patience, timeout = callback_channel(), "worker callback", WORKER_PATIENCE, self.stop_timeout
+        channel, by, patience, not_after = callback_channel(), "worker callback", WORKER_PATIENCE, math.inf
         if in_dag_processor():
             seconds = max(1.0, dag_file_seconds() - DAG_PROCESSOR_MARGIN)
-            by, patience, timeout = "Dag processor", min(seconds, patience), min(timeout, seconds)
+            by, patience, not_after = "Dag processor", min(seconds, patience), time.time() + seconds
         meant = await self._meant(context, channel)
-        stops = self._stops(meant, context, channel, by, patience / 2, timeout)
+        stops = self._stops(meant, context, channel, by, patience / 2, not_after)
         came = await asyncio.gather(*(stop.run() for stop in stops), return_exceptions=True)
         self._said([report for stop, found in zip(stops, came, strict=True) for report in _reports(stop, found)], meant)
 
@@ -140,12 +144,18 @@ class StopRunsNotifier(BaseNotifier):
             raise RunctlError(f"{self._odd[name]} Nothing was stopped.")
 
     def _stops(
-        self, meant: Meant, context: Mapping[str, Any], channel: Channel, by: str, patience: float, timeout: float
+        self,
+        meant: Meant,
+        context: Mapping[str, Any],
+        channel: Channel,
+        by: str,
+        patience: float,
+        not_after: float = math.inf,
     ) -> list[DagRunStop]:
         note = StopNote(_reason(context), by, self.stop_reason)
-        timeout = timeout if self.wait_for_stop else 0.0
+        timeout = self.stop_timeout if self.wait_for_stop else 0.0
         return [
-            DagRunStop(channel, dag_id, run_id, note, task_ids, timeout, patience, self.dry_run)
+            DagRunStop(channel, dag_id, run_id, note, task_ids, timeout, patience, self.dry_run, not_after)
             for dag_id, run_id, task_ids in meant.dag_runs
         ]
 

@@ -156,7 +156,15 @@ def get_provider_info() -> Json:
                         "type": "float",
                         "example": None,
                         "default": "600",
-                    }
+                    },
+                    "requests_at_once": {
+                        "description": "Requests to the vendor of one address that a process has under way at once: "
+                        "so many for stops, and so many again for all else.",
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": None,
+                        "default": "100",
+                    },
                 },
             }
         },

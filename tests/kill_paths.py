@@ -405,16 +405,23 @@ PATHS = [
     KillPath(
         "what is kept there and does not open is an error",
         "control/second_home.py",
-        '            raise HandleError(\n                f"{error} Variable',
-        '            return None\n            raise HandleError(\n                f"{error} Variable',
+        "            raise HandleError(f",
+        "            return None\n            raise HandleError(f",
         (SECOND_HOME, "does_not_open"),
     ),
     KillPath(
-        "it is left to an attempt that must hear of the stop",
+        "what a later attempt keeps is left to it",
         "control/second_home.py",
-        "    if await state_of(channel, where) in NO_ATTEMPT_LEFT:\n",
-        "    if True:\n",
-        (SECOND_HOME, "deadline_leaves_it or a_kill_lets_go"),
+        "        if 0 < _attempt(name) <= owner.try_number:\n",
+        "        if True:\n",
+        (SECOND_HOME, "a_later_attempt_keeps"),
+    ),
+    KillPath(
+        "a run that ended before a clear is not gone on with",
+        "control/takeover.py",
+        "over and left.was_cleared,\n",
+        "False,\n",
+        (SECOND_HOME, "ended_well_before_a_clear"),
     ),
     KillPath(
         "a kill speaks in nobody's name",
@@ -528,15 +535,15 @@ PATHS = [
     KillPath(
         "a stop is asked for again until it is taken",
         "control/stop.py",
-        "        if isinstance(refused, LoginRefused) or time.time() + wait > until:\n",
+        "        if isinstance(refused, LoginRefused) or has.is_up_in(wait):\n",
         "        if True:\n",
         ("control/test_stop.py", ""),
     ),
     KillPath(
         "asked is not stopped",
         "control/stop.py",
-        "            return _outcome(vendor, look.status), look\n        if not vendor.can_look(run)",
-        "            return _outcome(vendor, look.status), look\n        return StopOutcome.STOPPED, look\n"
+        "            return outcome_of(vendor, look.status), look\n        if not vendor.can_look(run)",
+        "            return outcome_of(vendor, look.status), look\n        return StopOutcome.STOPPED, look\n"
         "        if not vendor.can_look(run)",
         ("control/test_stop.py", ""),
     ),
@@ -550,8 +557,8 @@ PATHS = [
     KillPath(
         "a run that is stopping, or cannot be seen, is not told again",
         "control/stop.py",
-        "if look.shows_no_stop and time.time() >= ask_at:",
-        "if time.time() >= ask_at:",
+        "if look.shows_no_stop and has.spent() >= ask_at:",
+        "if has.spent() >= ask_at:",
         ("control/test_stop.py", "told_again"),
     ),
     KillPath(
@@ -610,6 +617,78 @@ PATHS = [
         "self._sock.settimeout(self._proof.left())\n        count",
         "count",
         ("transport/test_proof.py", "whole_of_a_request"),
+    ),
+    # nothing is loaded when it is needed most
+    KillPath(
+        "a triggerer loads what a stop needs before, and not in its loop",
+        "triggers/run.py",
+        "        await loaded()\n        target",
+        "        target",
+        ("control/test_readiness.py", "has_just_begun"),
+    ),
+    KillPath(
+        "a triggerer's supervisor is asked something before it is needed",
+        "triggers/run.py",
+        "            ask_airflow_something(self._channel, where)\n",
+        "            pass\n",
+        ("triggers/test_run.py", "ask_airflow_something"),
+    ),
+    # many at once
+    KillPath(
+        "what a stop waits for its turn is not counted",
+        "transport/turns.py",
+        "            line.waited += time.time() - began\n",
+        "            pass\n",
+        ("control/test_stop_many.py", "time_outs_of_a_stop"),
+    ),
+    KillPath(
+        "requests to stop go before looks at others",
+        "transport/turns.py",
+        "heapq.heappush(self._waiting, (rank, next(self._numbers), turn))",
+        "heapq.heappush(self._waiting, (0, next(self._numbers), turn))",
+        ("control/test_stop_many.py", "others_are_looked_at"),
+    ),
+    KillPath(
+        "a request that hangs gives its turn to the next",
+        "transport/turns.py",
+        "            del self._held[turn]\n            self._slow += 1\n            self._give()\n",
+        "            pass\n",
+        ("control/test_stop_many.py", "hold_up_and_hide"),
+    ),
+    KillPath(
+        "polls have turns of their own",
+        "transport/turns.py",
+        "key = (address, rank is Rank.POLL)",
+        "key = (address, False)",
+        ("control/test_stop_many.py", "waits_for_no_poll"),
+    ),
+    KillPath(
+        "a stop in the Dag processor is sent though the time is up",
+        "control/stop.py",
+        "or time.time() + seconds > self.not_after",
+        "",
+        ("control/test_stop_many.py", "bounded_process"),
+    ),
+    KillPath(
+        "a stop does not wait for a record in an event loop",
+        "control/recording.py",
+        "asyncio.wait({self._last}, timeout=INTENT_SECONDS)",
+        "asyncio.wait({self._last})",
+        ("control/test_recording.py", "stop_goes_first"),
+    ),
+    KillPath(
+        "a stop does not wait for a record on the worker",
+        "control/recording.py",
+        "self._writing.join(INTENT_SECONDS)",
+        "self._writing.join()",
+        ("control/test_recording.py", "stop_goes_first"),
+    ),
+    KillPath(
+        "an Airflow that does not answer holds up no stop of a callback on the worker",
+        "compat/channels.py",
+        "            await _beside(set_xcom, key, value, where)\n",
+        "            set_xcom(key, value, where)\n",
+        ("control/test_recording.py", "stop_goes_first"),
     ),
 ]
 

@@ -11,6 +11,7 @@ rest of the package imports it from here. In the order in which one reads it:
 - ``xcom.py``, ``metrics.py``: XComs and metrics, by blocking calls.
 - ``processes.py``: which of Airflow's processes this is.
 - ``channels.py``: how each process asks Airflow, from an event loop too.
+- ``loading.py``: loading what asking Airflow needs, before it is needed.
 - ``database.py``: what only the metadata database of 2.11 tells.
 """
 
@@ -23,6 +24,7 @@ from airflow_runctl.compat.channels import (
     is_refused_as_over,
 )
 from airflow_runctl.compat.database import unfinished_dag_runs
+from airflow_runctl.compat.loading import load_channel
 from airflow_runctl.compat.metrics import count
 from airflow_runctl.compat.names import (
     AirflowException,
@@ -54,7 +56,7 @@ from airflow_runctl.compat.release import (
     TRIGGERS_HEAR_OF_KILLS,
 )
 from airflow_runctl.compat.signals import alarm_held_back, kill_held_back, when_airflow_was_told
-from airflow_runctl.compat.stores import ClearProof, TaskStore, clear_proof, task_store
+from airflow_runctl.compat.stores import TaskStore, Variables, attempt_of, prefix_of, task_store, variable_of
 from airflow_runctl.compat.task import (
     context_of_lost_resumption,
     further_try_is_coming,
@@ -85,7 +87,6 @@ __all__ = [
     "BaseTrigger",
     "BlockingChannel",
     "Channel",
-    "ClearProof",
     "PokeReturnValue",
     "TaskDeferralError",
     "TaskDeferralTimeout",
@@ -93,10 +94,11 @@ __all__ = [
     "TaskStore",
     "TriggerEvent",
     "TriggererChannel",
+    "Variables",
     "XCom",
     "alarm_held_back",
+    "attempt_of",
     "callback_channel",
-    "clear_proof",
     "conf",
     "context_of_lost_resumption",
     "count",
@@ -111,11 +113,14 @@ __all__ = [
     "is_refused_as_over",
     "kill_held_back",
     "lead_over_core",
+    "load_channel",
     "mask_secret",
+    "prefix_of",
     "set_xcom",
     "start_date",
     "task_key",
     "task_store",
     "unfinished_dag_runs",
+    "variable_of",
     "when_airflow_was_told",
 ]

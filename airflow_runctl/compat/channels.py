@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context as ContextVars
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from airflow_runctl.compat import database
 from airflow_runctl.compat.names import BaseHook, XCom
 from airflow_runctl.compat.processes import in_dag_processor
-from airflow_runctl.compat.release import CLEARS_FORGET, IS_AIRFLOW_2
-from airflow_runctl.compat.stores import clear_proof, value_in, variable_of
+from airflow_runctl.compat.release import IS_AIRFLOW_2
+from airflow_runctl.compat.stores import Variables, names_in
 from airflow_runctl.compat.xcom import address, delete_xcom, get_xcom, set_xcom
 from airflow_runctl.runs import TaskKey
 
@@ -38,11 +42,11 @@ class Channel(Protocol):
     async def task_states(self, dag_id: str, run_id: str, only: TaskKey | None = None) -> dict[str, str | None]:
         """Return the states of a Dag run's tasks, or of one; a mapped instance is named ``<task_id>_<index>``."""
 
-    async def beyond_clears(self, where: TaskKey) -> Any:
-        """Return what a task instance keeps beyond its clears, or ``None``."""
+    async def variables(self, prefix: str) -> list[str]:
+        """Return the names of Variables that begin so."""
 
-    async def forget_beyond_clears(self, where: TaskKey) -> None:
-        """Forget that; the Dag processor can do so too, though it can write no XCom."""
+    async def delete_variable(self, name: str) -> None:
+        """Delete a Variable; the Dag processor can do so too, though it can write no XCom."""
 
 
 def _send_message(name: str, **fields: Any) -> tuple[Any, Any]:
@@ -55,8 +59,22 @@ def _one(task: TaskKey | None) -> dict[str, Any]:
     return {"task_ids": [task.task_id], "map_index": task.map_index} if task else {}
 
 
+T = TypeVar("T")
+
+
+@cache
+def _one_thread(pid: int) -> ThreadPoolExecutor:
+    """Return the one thread of this process that asks Airflow: its channel knows no two questions at once (3.1)."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="runctl-airflow")
+
+
+async def _beside(call: Callable[..., T], *arguments: Any) -> T:
+    """Make a blocking call in that thread: an Airflow that does not answer must not hold up the stops of a callback."""
+    return await asyncio.get_running_loop().run_in_executor(_one_thread(os.getpid()), call, *arguments)
+
+
 class BlockingChannel:
-    """The worker and the Dag processor: one callback at a time, so a blocking call holds up nobody.
+    """The worker and the Dag processor, whose calls to Airflow block.
 
     :param writable: ``False`` in a Dag processor that cannot write: there a write is never answered and hangs.
     """
@@ -66,39 +84,37 @@ class BlockingChannel:
 
     async def connection(self, conn_id: str) -> tuple[Connection, dict[str, Any]]:
         """Return a connection and its extra."""
-        conn = BaseHook.get_connection(conn_id)
+        conn = await _beside(BaseHook.get_connection, conn_id)
         return conn, conn.extra_dejson
 
     async def get(self, key: str, where: TaskKey) -> Any:
         """Return an XCom, or ``None``."""
-        return get_xcom(key, where)
+        return await _beside(get_xcom, key, where)
 
     async def set(self, key: str, value: Any, where: TaskKey) -> None:
         """Store an XCom, where that is possible."""
         if self.writable:
-            set_xcom(key, value, where)
+            await _beside(set_xcom, key, value, where)
 
     async def delete(self, key: str, where: TaskKey) -> None:
         """Delete an XCom, where that is possible."""
         if self.writable:
-            delete_xcom(key, where)
+            await _beside(delete_xcom, key, where)
 
     async def task_states(self, dag_id: str, run_id: str, only: TaskKey | None = None) -> dict[str, str | None]:
         """Return the states of a Dag run's tasks, or of one."""
         if IS_AIRFLOW_2:
-            return database.task_states_in_database(dag_id, run_id, only)
+            return await _beside(database.task_states_in_database, dag_id, run_id, only)
         comms, message = _send_message("GetTaskStates", dag_id=dag_id, run_ids=[run_id], **_one(only))
-        return dict(comms.send(message).task_states.get(run_id, {}))
+        return dict((await _beside(comms.send, message)).task_states.get(run_id, {}))
 
-    async def beyond_clears(self, where: TaskKey) -> Any:
-        """Return what a task instance keeps beyond its clears, or ``None``."""
-        home = clear_proof(where)
-        return home.get() if home else None
+    async def variables(self, prefix: str) -> list[str]:
+        """Return the names of Variables that begin so."""
+        return await _beside(Variables().names, prefix)
 
-    async def forget_beyond_clears(self, where: TaskKey) -> None:
-        """Forget that."""
-        if home := clear_proof(where):
-            home.delete()
+    async def delete_variable(self, name: str) -> None:
+        """Delete a Variable."""
+        await _beside(Variables().delete, name)
 
 
 class _SupervisedTriggerer:
@@ -138,18 +154,15 @@ class _SupervisedTriggerer:
         answer = await comms.asend(message)
         return dict(answer.task_states.get(run_id, {}))
 
-    async def beyond_clears(self, where: TaskKey) -> Any:
-        """Return what a task instance keeps beyond its clears, or ``None``."""
-        if not CLEARS_FORGET:
-            return None
-        comms, message = _send_message("GetVariable", key=variable_of(where))
-        return value_in(await comms.asend(message))
+    async def variables(self, prefix: str) -> list[str]:
+        """Return the names of Variables that begin so."""
+        comms, message = _send_message("GetVariableKeys", prefix=prefix)
+        return names_in(await comms.asend(message))
 
-    async def forget_beyond_clears(self, where: TaskKey) -> None:
-        """Forget that."""
-        if CLEARS_FORGET:
-            comms, message = _send_message("DeleteVariable", key=variable_of(where))
-            await comms.asend(message)
+    async def delete_variable(self, name: str) -> None:
+        """Delete a Variable."""
+        comms, message = _send_message("DeleteVariable", key=name)
+        await comms.asend(message)
 
 
 class _TriggererWithDatabase:
@@ -178,11 +191,11 @@ class _TriggererWithDatabase:
         """Return the states of a Dag run's tasks, or of one."""
         return await asyncio.to_thread(database.task_states_in_database, dag_id, run_id, only)
 
-    async def beyond_clears(self, where: TaskKey) -> Any:
-        """Return ``None``: here nothing is kept beyond an attempt."""
-        return None
+    async def variables(self, prefix: str) -> list[str]:
+        """Return none: here we keep nothing in Variables."""
+        return []
 
-    async def forget_beyond_clears(self, where: TaskKey) -> None:
+    async def delete_variable(self, name: str) -> None:
         """Do nothing."""
 
 

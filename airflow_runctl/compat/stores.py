@@ -6,7 +6,6 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from airflow_runctl.compat.release import CLEARS_FORGET
 from airflow_runctl.runs import TaskKey
 
 if TYPE_CHECKING:
@@ -35,42 +34,45 @@ def task_store(context: Context) -> TaskStore | None:
     return store
 
 
-class ClearProof:
-    """One JSON value of a task instance that its clear leaves alone: an Airflow Variable.
+class Variables:
+    """Airflow's Variables, which no clear touches, for JSON values of our own.
 
     The API server is asked by message, not with Airflow's ``Variable``: that one would first ask each secrets backend
     of the worker, at every start, for what only we write.
-
-    :param where: the task instance.
     """
 
-    def __init__(self, where: TaskKey) -> None:
-        self.name = variable_of(where)
-        self._where = where
+    def names(self, prefix: str) -> list[str]:
+        """Return the names that begin so."""
+        return names_in(_send("GetVariableKeys", prefix=prefix))
 
-    def get(self) -> Any:
+    def get(self, name: str) -> Any:
         """Return the value, or ``None``; what is no JSON, as text."""
-        return value_in(_send("GetVariable", key=self.name))
+        return value_in(_send("GetVariable", key=name))
 
-    def set(self, value: Any) -> None:
+    def set(self, name: str, value: Any, description: str) -> None:
         """Store a JSON value."""
-        description = f"airflow-runctl: a run of {self._where} that may be alive"
-        _send("PutVariable", key=self.name, value=json.dumps(value), description=description)
+        _send("PutVariable", key=name, value=json.dumps(value), description=description)
 
-    def delete(self) -> None:
+    def delete(self, name: str) -> None:
         """Forget the value; a missing one is no error."""
-        _send("DeleteVariable", key=self.name)
+        _send("DeleteVariable", key=name)
 
 
-def clear_proof(where: TaskKey) -> ClearProof | None:
-    """Return where a task instance keeps what a clear must not take; ``None`` where its clear takes nothing."""
-    return ClearProof(where) if CLEARS_FORGET else None
-
-
-def variable_of(where: TaskKey) -> str:
-    """Return the key of a task instance's Variable: a digest, since ids alone may be as long as a key."""
+def prefix_of(where: TaskKey) -> str:
+    """Return what the names of a task instance's Variables begin with: a digest, since ids may be as long as a name."""
     names = json.dumps([where.dag_id, where.run_id, where.task_id, where.map_index])
-    return PREFIX + hashlib.sha256(names.encode()).hexdigest()
+    return f"{PREFIX}{hashlib.sha256(names.encode()).hexdigest()}."
+
+
+def variable_of(where: TaskKey, try_number: int) -> str:
+    """Return the name of the Variable of one attempt."""
+    return f"{prefix_of(where)}{try_number}"
+
+
+def attempt_of(name: str) -> int | None:
+    """Return the attempt whose Variable has this name; ``None`` if it is none of ours."""
+    number = name.rpartition(".")[2]
+    return int(number) if number.isdecimal() else None
 
 
 def value_in(answer: Any) -> Any:
@@ -78,17 +80,32 @@ def value_in(answer: Any) -> Any:
 
     :raises AirflowRuntimeError: if Airflow refuses to say.
     """
-    from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
-    from airflow.sdk.execution_time.comms import ErrorResponse
+    from airflow.sdk.exceptions import ErrorType
 
-    if isinstance(answer, ErrorResponse):
-        if answer.error is not ErrorType.VARIABLE_NOT_FOUND:
-            raise AirflowRuntimeError(answer)
+    if getattr(answer, "error", None) is ErrorType.VARIABLE_NOT_FOUND:
         return None
+    _raise_refusal(answer)
     try:
         return json.loads(answer.value)
     except ValueError:
         return answer.value
+
+
+def names_in(answer: Any) -> list[str]:
+    """Return the names that ``GetVariableKeys`` was answered.
+
+    :raises AirflowRuntimeError: if Airflow refuses to say.
+    """
+    _raise_refusal(answer)
+    return list(answer.keys)
+
+
+def _raise_refusal(answer: Any) -> None:
+    from airflow.sdk.exceptions import AirflowRuntimeError
+    from airflow.sdk.execution_time.comms import ErrorResponse
+
+    if isinstance(answer, ErrorResponse):
+        raise AirflowRuntimeError(answer)
 
 
 def _send(name: str, **fields: Any) -> Any:

@@ -27,6 +27,8 @@ In the order in which one reads them:
 ``stop.py``               how one run is stopped: look, ask, confirm by looking; and what is noted of it
 ``seal.py``               the handle: a run as others may carry it, and how it is opened again
 ``records.py``            what is recorded, where, and in which form
+``recording.py``          recording a stop without holding it up
+``readiness.py``          loading what a stop needs before it is needed
 ``arguments.py``          which arguments of a start differ from an earlier attempt's, kept so that none can be guessed
 ``second_home.py``        where that is kept which the clear of a task must not delete (Airflow 3.4)
 ``ledger.py``             the records of one attempt, written on the worker

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from airflow_runctl.compat import (
@@ -21,6 +22,7 @@ from airflow_runctl.compat import (
 )
 from airflow_runctl.control.ledger import Ledger
 from airflow_runctl.control.ownership import is_handed_on
+from airflow_runctl.control.recording import BlockingRecording
 from airflow_runctl.control.seal import Handle
 from airflow_runctl.control.siblings import Siblings
 from airflow_runctl.control.slow_runs import Callback, SlowRun, call
@@ -105,6 +107,7 @@ class Attempt:
         self._last_stop: StopNote | None = None
         self._kill_note: StopNote | None = None
         """What the stop of a kill came to within the time of the signal handler."""
+        self._recording = BlockingRecording()
         self.started: Started | None = None
         """What the vendor answered to the start, if this attempt has sent it."""
         self._authority: Authority | None = None
@@ -353,7 +356,10 @@ class Attempt:
 
     def drive(self, flow: Flow[T], patience: Patience | None = None) -> T:
         """Run a flow; a kill shortens its waits, and what it tells is logged and recorded."""
-        return self.access.drive(flow, patience, sleep=self.sleep, listener=self._heard, owned=self.siblings.owned)
+        try:
+            return self.access.drive(flow, patience, sleep=self.sleep, listener=self._heard, owned=self.siblings.owned)
+        finally:
+            self._recording.wait()
 
     def sleep(self, seconds: float) -> None:
         """Sleep in naps, less when the task was killed: what is left of its time is short.
@@ -375,6 +381,7 @@ class Attempt:
 
     def _after_kill(self) -> None:
         """Record and log the kill, once out of the signal handler."""
+        self._recording.wait()
         try:
             self.ledger.killed()
         except Exception:
@@ -397,7 +404,9 @@ class Attempt:
             self._last_stop = what
             # Without a stored handle what was written ahead must stay: it is all that leads to the run.
             if self.run is not None and self.handle and not self.killed:
-                self._record(self.run, what)
+                self._recording.intend(partial(self._record, self.run, what))
+                if what.outcome is not None:
+                    self._recording.wait()
 
     def _report(self, slow: Slow) -> None:
         """Report a slow run; nothing is done to it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -43,17 +43,18 @@ class Found:
     unread: str | None = None
 
 
-async def look_for_handles(channel: Channel, dag_id: str, run_id: str, task_ids: frozenset[str] | None) -> list[Found]:
-    """Look at every task instance of a Dag run, or at those of the named tasks."""
-    found = []
+async def look_for_handles(
+    channel: Channel, dag_id: str, run_id: str, task_ids: frozenset[str] | None
+) -> AsyncIterator[Found]:
+    """Look at every task instance of a Dag run, or at those of the named tasks; yield each as soon as it was seen."""
     for where, state in await _instances(channel, dag_id, run_id, task_ids):
         try:
-            found.append(await _look_at(channel, where, running=state in MAYBE_STARTING))
+            found = await _look_at(channel, where, running=state in MAYBE_STARTING)
         except Exception as error:
             # A task may store what only its own code can read: that must not keep the others' runs alive.
             unread = f"the handle of task {where.task_id!r} cannot be read ({type(error).__name__})"
-            found.append(Found(where, None, unread=f"{unread}; a run of it may be alive."))
-    return found
+            found = Found(where, None, unread=f"{unread}; a run of it may be alive.")
+        yield found
 
 
 async def starting_tasks(channel: Channel, where: TaskKey, tasks: frozenset[str]) -> list[TaskKey]:

@@ -106,6 +106,7 @@ class Ledger:
             record, only_a_clear = self._second.read(), True
         if record is None:
             return None
+        self._second.left_by(int(record.get("try_number") or 0))
         return Leftover(
             phase=str(record.get("phase")),
             handle=record.get("handle"),

@@ -51,22 +51,15 @@ async def is_followed(channel: Channel, where: TaskKey, handle: Handle) -> bool:
         await asyncio.sleep(LOOK_AGAIN)
 
 
-async def state_of(channel: Channel, where: TaskKey) -> str | None:
-    """Return Airflow's state of a task instance; ``GONE`` if there is none any more."""
-    return (await channel.task_states(where.dag_id, where.run_id, only=where)).get(_name(where), GONE)
-
-
 async def is_handed_on(channel: Channel, where: TaskKey) -> bool:
     """Return True if Airflow took it that a task deferred, or is to be tried again: somebody will follow its run.
 
     It refuses if a user has marked or cleared the task in the same moment, and only logs that: no trigger will
     run, and nobody is killed.
     """
-    return await state_of(channel, where) in GOES_ON
+    states = await channel.task_states(where.dag_id, where.run_id, only=where)
+    return states.get(_name(where)) in GOES_ON
 
-
-GONE: Final = "gone"
-"""Of a task instance whose Dag run was deleted."""
 
 GOES_ON: Final = frozenset({"deferred", "up_for_retry", "scheduled", "queued", "running"})
 """States of a task that follows its run, or will."""

@@ -1,8 +1,8 @@
 """A second home for what an attempt leaves to the next, where the clear of its task does not delete it (Airflow 3.4).
 
-The first one, the task state store, is the task instance's own. Into this one any task may write, and what it holds
-leads to a run: so it is sealed, and bound to its task instance. It is kept while a run may be alive. Whoever sees that
-run to be over lets it go: the attempt itself; a callback, a trigger, a stop or a sensor if no attempt is left to do so.
+The first one, the task state store, is the task instance's own. Into this one, Airflow's Variables, any task may
+write, and what it holds leads to a run: so it is sealed, and bound to its task instance. Each attempt has a Variable of
+its own while its run may be alive: whoever sees that run to be over deletes it, and never that of a later attempt.
 """
 
 from __future__ import annotations
@@ -12,24 +12,22 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from airflow_runctl.compat import Channel, clear_proof
-from airflow_runctl.control.ownership import GONE, state_of
+from airflow_runctl.compat import CLEARS_FORGET, Channel, Variables, attempt_of, prefix_of, variable_of
 from airflow_runctl.control.records import OVER, STARTING
 from airflow_runctl.control.seal import handle_of, open_handle
 from airflow_runctl.exceptions import HandleError
 from airflow_runctl.hooks.base import Access
-from airflow_runctl.runs import ExternalRun, Owner, TaskKey
+from airflow_runctl.runs import ExternalRun, Owner
 
 Record = Mapping[str, Any]
 
 KIND: Final = "record"
 
-NO_ATTEMPT_LEFT: Final = frozenset({"success", "failed", "skipped", "upstream_failed", "removed", GONE})
-"""States of a task instance of which no attempt is under way, and none to come by itself."""
-
 
 class SecondHome:
-    """The second home of one task instance, as its worker reads and writes it; without use where a clear takes nothing.
+    """The second home of one task instance, as an attempt on its worker reads and writes it.
+
+    It does nothing where clears delete nothing.
 
     :param owner: the attempt.
     :param access: the connection that seals.
@@ -38,63 +36,80 @@ class SecondHome:
     def __init__(self, owner: Owner, access: Access) -> None:
         self._owner = owner
         self._access = access
-        self._home = clear_proof(owner.key)
+        self._variables = Variables()
+        self._own = variable_of(owner.key, owner.try_number)
+        self._left: set[str] = set()
+        """Names of what earlier attempts have kept."""
 
     def read(self) -> Record | None:
-        """Return the record that a clear has left, if there is one.
+        """Return the record of the last attempt before this one, if a clear has left one.
 
         :raises HandleError: if there is one that does not open.
         """
-        kept = self._home.get() if self._home else None
-        if self._home is None or kept is None:
+        if not CLEARS_FORGET:
+            return None
+        self._left = {name for name in self._variables.names(prefix_of(self._owner.key)) if attempt_of(name)}
+        kept = None
+        for name in sorted(self._left, key=_attempt, reverse=True):
+            if (kept := self._variables.get(name)) is not None:
+                break
+        if kept is None:
             return None
         try:
             sealed = open_handle(kept if isinstance(kept, Mapping) else {}, self._access, found_at=self._owner.key)
             record: Record = json.loads(sealed.ids[KIND])
         except (HandleError, KeyError) as error:
-            raise HandleError(
-                f"{error} Variable {self._home.name!r} says so; delete it once no such run is alive."
-            ) from error
+            raise HandleError(f"{error} Variable {name!r} says so; delete it once no such run is alive.") from error
         return record
+
+    def left_by(self, try_number: int) -> None:
+        """Take note that an attempt before this one may have kept something; what this one keeps replaces it."""
+        self._left.add(variable_of(self._owner.key, try_number))
 
     def keep(self, record: Record) -> None:
         """Keep the record of a run that may be alive; forget it once its run is over."""
-        if self._home is None:
+        if not CLEARS_FORGET:
             return
         if record["phase"] == OVER:
             self.forget()
             return
         shown = record["handle"] or {}
         began = shown.get("started_at")
-        self._home.set(
-            handle_of(
-                ExternalRun(
-                    vendor=self._access.vendor.name,
-                    conn_id=self._access.conn_id,
-                    run_id=shown.get("run_id", STARTING),
-                    url=shown.get("url"),
-                    started_at=datetime.fromisoformat(began) if began else datetime.now(UTC),
-                    ids={KIND: json.dumps(record)},
-                    owner=self._owner,
-                ),
-                self._access,
-            )
+        sealed = ExternalRun(
+            vendor=self._access.vendor.name,
+            conn_id=self._access.conn_id,
+            run_id=shown.get("run_id", STARTING),
+            url=shown.get("url"),
+            started_at=datetime.fromisoformat(began) if began else datetime.now(UTC),
+            ids={KIND: json.dumps(record)},
+            owner=self._owner,
         )
+        description = f"airflow-runctl: a run of {self._owner.key} that may be alive"
+        self._variables.set(self._own, handle_of(sealed, self._access), description)
+        self._delete(self._left - {self._own})
 
     def forget(self) -> None:
         """Let go of what is kept."""
-        if self._home is not None:
-            self._home.delete()
+        if CLEARS_FORGET:
+            self._delete({self._own, *self._left})
+
+    def _delete(self, names: set[str]) -> None:
+        for name in names:
+            self._variables.delete(name)
+        self._left -= names
 
 
-async def forget(channel: Channel, where: TaskKey, run_id: str = STARTING) -> None:
-    """Let go of what is kept of a run that is over, or of a start, unless an attempt is left that has to hear of it.
+async def forget(channel: Channel, owner: Owner) -> None:
+    """Let go of what an attempt, and those before it, have kept of a run that is over, or of a start without one.
 
-    :param where: the task instance that owns the run.
-    :param run_id: the run; a start that was lost is kept without one.
+    A further try learns of it from the task state store, and an attempt after a clear has no need to.
     """
-    kept = await channel.beyond_clears(where)
-    if not isinstance(kept, Mapping) or kept.get("run_id") not in (run_id, STARTING):
+    if not CLEARS_FORGET:
         return
-    if await state_of(channel, where) in NO_ATTEMPT_LEFT:
-        await channel.forget_beyond_clears(where)
+    for name in await channel.variables(prefix_of(owner.key)):
+        if 0 < _attempt(name) <= owner.try_number:
+            await channel.delete_variable(name)
+
+
+def _attempt(name: str) -> int:
+    return attempt_of(name) or 0

@@ -25,7 +25,7 @@ from airflow_runctl.exceptions import (
 )
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus, StopOutcome, StopReason, StopResult, printable
 from airflow_runctl.transport.retry import Patience
-from airflow_runctl.vendors.base import Flow, Pause, Tell, Vendor
+from airflow_runctl.vendors.base import Flow, FlowClock, Hurry, Pause, Rank, Tell, Vendor
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +110,30 @@ class StopNote:
             return None
 
 
+@dataclass(frozen=True, slots=True)
+class Time:
+    """The time that a stop has. What it waits for its turn is not counted, so that many stops do not end one another.
+
+    :param clock: the time of the flow.
+    :param began: when, by that clock, it began.
+    :param timeout: seconds in which the stop has to be confirmed.
+    :param not_after: when all has to be over (Unix time), whatever was waited.
+    """
+
+    clock: FlowClock
+    began: float
+    timeout: float
+    not_after: float
+
+    def spent(self) -> float:
+        """Return the seconds that it has taken."""
+        return self.clock.now() - self.began
+
+    def is_up_in(self, seconds: float) -> bool:
+        """Return True if nothing can be done any more after a wait of so many seconds."""
+        return self.spent() + seconds > self.timeout or time.time() + seconds > self.not_after
+
+
 def stop(
     vendor: Vendor,
     run: ExternalRun,
@@ -117,30 +141,33 @@ def stop(
     *,
     timeout: float = STOP_TIMEOUT,
     look_first: bool = True,
+    not_after: float = math.inf,
 ) -> Flow[StopResult]:
     """Stop ``run``.
 
     :param note: why, and by whom; told before anything is asked, and again with the outcome.
-    :param timeout: seconds in which the stop has to be confirmed; 0 asks and does not wait.
+    :param timeout: seconds in which the stop has to be confirmed, from its first request; 0 asks and does not wait.
     :param look_first: look before asking, and leave a run alone that is over. A kill has no time for it.
+    :param not_after: when nothing more is waited for (Unix time), though the stop may have had to wait for its turn.
     :returns: the outcome; ``REQUESTED`` if the run was not seen to end in time.
     :raises CannotStop: if the vendor takes no stop of this run; the run may be alive.
     :raises NotFound: if the vendor does not know a run that was named by a user.
     """
-    began = time.time()
+    clock: FlowClock = yield Hurry(Rank.LOOK_BEFORE)
+    has = Time(clock, clock.now(), timeout, not_after)
     note = replace(note, asked_at=datetime.now(UTC).isoformat(timespec="milliseconds"))
     if look_first:
         first = yield from _look(vendor, run)
         if first.is_over:
-            return (yield from _ended(run, note, StopOutcome.ALREADY_FINISHED, first, began))
+            return (yield from _ended(run, note, StopOutcome.ALREADY_FINISHED, first, has))
     yield Tell(note)
-    outcome, last = yield from _ask_and_confirm(vendor, run, began + timeout)
-    return (yield from _ended(run, note, outcome, last, began))
+    outcome, last = yield from _ask_and_confirm(vendor, run, has)
+    return (yield from _ended(run, note, outcome, last, has))
 
 
-def _ended(run: ExternalRun, note: StopNote, outcome: StopOutcome, last: Look, began: float) -> Flow[StopResult]:
+def _ended(run: ExternalRun, note: StopNote, outcome: StopOutcome, last: Look, has: Time) -> Flow[StopResult]:
     unknown = str(last.unknown) if last.unknown else None
-    result = StopResult(outcome, last.status, round(time.time() - began, 3), unknown)
+    result = StopResult(outcome, last.status, round(has.spent(), 3), unknown)
     yield Tell(replace(note, outcome=outcome, seconds=result.seconds))
     return result
 
@@ -172,45 +199,46 @@ class Look:
         return self.status is not None and self.status.state.is_live and self.status.state is not RunState.STOPPING
 
 
-def _ask_and_confirm(vendor: Vendor, run: ExternalRun, until: float) -> Flow[tuple[StopOutcome, Look]]:
+def _ask_and_confirm(vendor: Vendor, run: ExternalRun, has: Time) -> Flow[tuple[StopOutcome, Look]]:
     """Ask until the vendor accepts, then look until the run is over or the time is up."""
     refused: RunctlError | None = None
     wait = LOOK_EVERY
+    yield Hurry(Rank.ACT)
     while True:
         try:
             reply = yield from vendor.ask_stop(run)
             break
         except PROBLEMS as error:
             refused = error
+        yield Hurry(Rank.CONFIRM)
         look = yield from _look(vendor, run)
         if look.is_over or _is_gone(run, refused, look):
             return StopOutcome.ALREADY_FINISHED, look
-        if isinstance(refused, LoginRefused) or time.time() + wait > until:
+        if isinstance(refused, LoginRefused) or has.is_up_in(wait):
             raise _not_taken(vendor, run, refused, look)
         yield Pause(wait)
         wait = min(wait * 1.5, LONGEST_LOOK)
-    return (yield from _confirm(vendor, run, reply.status, until))
+    return (yield from _confirm(vendor, run, reply.status, has))
 
 
-def _confirm(
-    vendor: Vendor, run: ExternalRun, status: RunStatus | None, until: float
-) -> Flow[tuple[StopOutcome, Look]]:
+def _confirm(vendor: Vendor, run: ExternalRun, status: RunStatus | None, has: Time) -> Flow[tuple[StopOutcome, Look]]:
     """Look until a run that was told to stop is over, or the time is up; ask again if it goes on all the same."""
     wait = LOOK_EVERY
     pauses = iter(vendor.stop_again_after)
-    ask_at = time.time() + next(pauses, math.inf)
+    ask_at = has.spent() + next(pauses, math.inf)
     look = Look(status)
+    yield Hurry(Rank.CONFIRM)
     while True:
         if look.status is None:
             look = yield from _look(vendor, run)
         if look.is_over and look.status is not None:
             return outcome_of(vendor, look.status), look
-        if not vendor.can_look(run) or time.time() + wait > until:
+        if not vendor.can_look(run) or has.is_up_in(wait):
             return StopOutcome.REQUESTED, look
-        if look.shows_no_stop and time.time() >= ask_at:
+        if look.shows_no_stop and has.spent() >= ask_at:
             log.info("%s run %s was told to stop and goes on; it is told again", vendor.label, run.run_id)
             yield from _ask_again(vendor, run)
-            ask_at = time.time() + next(pauses, math.inf)
+            ask_at = has.spent() + next(pauses, math.inf)
         yield Pause(wait)
         look = Look()
         wait = min(wait * 1.5, LONGEST_LOOK)

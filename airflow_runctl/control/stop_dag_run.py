@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from airflow_runctl.compat import Channel
 from airflow_runctl.control.identity import lists_until, search_lost
 from airflow_runctl.control.inventory import Found, look_for_handles, owned_by_others
+from airflow_runctl.control.recording import quietly
 from airflow_runctl.control.records import note_intent, search_in
 from airflow_runctl.control.seal import Handle, describe, name_of
 from airflow_runctl.control.second_home import forget
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote
-from airflow_runctl.control.stop_many import Connections, Report, Target, broken, quietly, stop_target
+from airflow_runctl.control.stop_many import Connections, Report, Target, broken, stop_target
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.runs import Ownership, TaskKey
 from airflow_runctl.vendors.base import Started
@@ -42,6 +44,7 @@ class DagRunStop:
     :param timeout: seconds in which each stop has to be confirmed; 0 does not wait.
     :param patience: seconds for which starts in flight are waited for.
     :param dry_run: only say what would be stopped.
+    :param not_after: when no confirmation is waited for any more (Unix time); each stop is sent all the same.
     """
 
     channel: Channel
@@ -52,6 +55,7 @@ class DagRunStop:
     timeout: float = 60.0
     patience: float = 600.0
     dry_run: bool = False
+    not_after: float = math.inf
 
     async def run(self) -> list[Report]:
         """Stop every live run that is recorded, and those whose start is in flight; report on each."""
@@ -60,13 +64,13 @@ class DagRunStop:
         warned: set[TaskKey] = set()
         began = time.time()
         while True:
-            looked = await self._look(bool(stopping))
-            for found in looked:
+            looked = []
+            # The stop of a run goes out while the handles of the others are still being read.
+            async for found in self._look(bool(stopping)):
+                looked.append(found)
                 doing = self._what_to_do(connections, found)
                 if doing is not None and found.where not in stopping:
                     stopping[found.where] = asyncio.create_task(_walled(found.where, doing))
-            # Lets the stops go out before the next look, which may block.
-            await asyncio.sleep(0)
             waiting = list(self._worth_waiting(looked, stopping, time.time() - began))
             if self.dry_run or not waiting:
                 break
@@ -80,15 +84,15 @@ class DagRunStop:
         ]
         return [*reports, *unread, *ambiguous]
 
-    async def _look(self, stopping: bool) -> list[Found]:
+    async def _look(self, stopping: bool) -> AsyncIterator[Found]:
         """Look at the Dag run's tasks; once stops are under way a look that fails must not end them."""
         try:
-            return await look_for_handles(self.channel, self.dag_id, self.run_id, self.task_ids)
+            async for found in look_for_handles(self.channel, self.dag_id, self.run_id, self.task_ids):
+                yield found
         except Exception:
             if not stopping:
                 raise
             log.exception("Could not look again for starts in flight")
-            return []
 
     def _worth_waiting(self, looked: Iterable[Found], known: Mapping[TaskKey, Any], passed: float) -> Iterable[Found]:
         for found in looked:
@@ -122,7 +126,7 @@ class DagRunStop:
         if self.dry_run:
             log.info("dry run: %s of %s would be stopped", name, where)
             return Report(name, where)
-        return await stop_target(self.channel, target, self.note, self.timeout)
+        return await stop_target(self.channel, target, self.note, self.timeout, not_after=self.not_after)
 
     async def _stop_lost_start(self, connections: Connections, where: TaskKey, start: Handle) -> Report | None:
         """Look for the run of a start whose process was lost before it could record it, and stop it."""
@@ -136,14 +140,15 @@ class DagRunStop:
             return Report(name, where, error=f"it is not found, and may be alive. {error}")
         if found is None:
             log.info("No run came up of the start that %s was lost in", where)
-            if not self.dry_run:
-                await quietly("forget the record of a start", forget(self.channel, where))
+            if not self.dry_run and target.run.owner is not None:
+                await quietly("forget the record of a start", forget(self.channel, target.run.owner))
             return None
         if self.dry_run:
             log.info("dry run: %s of %s would be stopped", found.run_id, where)
             return Report(name, where)
         run = replace(target.run, run_id=found.run_id, ids=found.ids)
-        return await stop_target(self.channel, replace(target, run=run), self.note, self.timeout)
+        target = replace(target, run=run)
+        return await stop_target(self.channel, target, self.note, self.timeout, not_after=self.not_after)
 
     async def _search(self, connections: Connections, where: TaskKey, target: Target) -> Started | None:
         """Look for the run of a start; again for a while, since it need not be listed at once."""

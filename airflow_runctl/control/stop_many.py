@@ -1,18 +1,20 @@
 """Stops many runs at once: reads each connection once, opens handles, stops each run, reports on each.
 
-Every run has a flow of its own; all are under way together, so that the first request to stop each of
-them is out before anybody waits for a confirmation.
+Every run has a flow of its own, and so many requests of all flows are under way at once (``transport/turns.py``): the
+first request to stop each run goes before any look that confirms a stop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_runctl.compat import Channel
+from airflow_runctl.control.recording import Recording, quietly
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent
 from airflow_runctl.control.seal import Handle, aopen_handle, verified
 from airflow_runctl.control.second_home import forget
@@ -104,25 +106,34 @@ class Connections:
 
 
 async def stop_target(
-    channel: Channel, target: Target, note: StopNote, timeout: float, *, records: bool = True
+    channel: Channel,
+    target: Target,
+    note: StopNote,
+    timeout: float,
+    *,
+    records: bool = True,
+    not_after: float = math.inf,
 ) -> Report:
     """Stop one run, record intent and outcome at its owner, and say what came of it.
 
+    :param timeout: seconds in which the stop has to be confirmed, from when it is its turn.
     :param records: False if the records at the task instance are a later attempt's by now.
+    :param not_after: when no confirmation is waited for any more (Unix time).
     """
     run, access = target.run, target.access
     where = run.owner.key if run.owner else None
     records = records and where is not None and channel.writable
     last: StopNote = note
+    recording = Recording()
 
     async def record(what: object) -> None:
         nonlocal last
         if isinstance(what, StopNote):
             last = what
             if where is not None and records and what.outcome is None:
-                await quietly("record the intent of a stop", note_intent(channel, where, what, target.handle))
+                await recording.intend(note_intent(channel, where, what, target.handle))
 
-    flow = stop(access.vendor, run, note, timeout=timeout)
+    flow = stop(access.vendor, run, note, timeout=timeout, not_after=not_after)
     name = f"{access.vendor.label} run {run.run_id}"
     try:
         result = await access.adrive(flow, STOP_PATIENCE, listener=record)
@@ -131,11 +142,13 @@ async def stop_target(
         return Report(name, where, error=str(error))
     except Exception as error:
         return broken(name, where, error)
+    finally:
+        await recording.settle()
     log.info("%s: %s in %.1f s (%s, by %s)", name, result.outcome.value, result.seconds, note.reason.value, note.by)
     if where is not None and records:
         await quietly("record the outcome of a stop", _record_outcome(channel, where, target, result, last))
-    if where is not None and result.is_over:
-        await quietly("forget the record of a run that is over", forget(channel, where, run.run_id))
+    if run.owner is not None and result.is_over:
+        await quietly("forget the record of a run that is over", forget(channel, run.owner))
     return Report(name, where, result)
 
 
@@ -156,14 +169,6 @@ def broken(name: str, where: TaskKey | None, error: Exception) -> Report:
     """
     log.error("%s was not stopped, by an error that was not foreseen", name, exc_info=error)
     return Report(name, where, error=f"{type(error).__name__}: {error}. It may be alive.")
-
-
-async def quietly(what: str, doing: Any) -> None:
-    """Await ``doing``; a record that cannot be written must not keep a run alive."""
-    try:
-        await doing
-    except Exception:
-        log.warning("Could not %s", what, exc_info=True)
 
 
 def failures(reports: Iterable[Report], *, confirmed: bool) -> list[str]:

@@ -169,9 +169,11 @@ def _why_not(attempt: Attempt, left: Leftover, run: ExternalRun, status: RunStat
     another = run.fingerprint != attempt.ledger.fingerprint
     # A task that had succeeded and is cleared starts anew; one whose success was lost on the way does not.
     succeeded = left.phase == RELEASED and left.was_cleared
+    over = status.state is RunState.SUCCEEDED
     stays = status.state is RunState.SUSPENDED and on_retry != "resume"
     reasons = {
         "the task had succeeded, and was cleared to start anew": succeeded,
+        f"it is over ({status.vendor_state}), and the task was cleared to start anew": over and left.was_cleared,
         _other_arguments(attempt, left) if another else "": another,
         "on_retry is 'restart'": on_retry == "restart",
         f"it is suspended ({status.vendor_state}), and on_retry is not 'resume'": stays,

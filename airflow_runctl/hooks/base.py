@@ -123,4 +123,4 @@ def hook_class(vendor: str) -> type[RunHook]:
     raise HandleError(f"No installed package knows the vendor {vendor!r} (entry point group {ENTRY_POINTS}).")
 
 
-__all__ = ["Access", "RunHook", "Settings", "base_url_of", "hook_class"]
+__all__ = ["ENTRY_POINTS", "Access", "RunHook", "Settings", "base_url_of", "hook_class"]

@@ -338,14 +338,14 @@ class ExternalRunSensor(BaseSensorOperator):
 
     def _let_go(self, context: Context, handle: Handle) -> None:
         """Let go of what is kept of a run that its own task does not watch, now that it is over."""
+        from airflow_runctl.control.recording import quietly
         from airflow_runctl.control.second_home import forget
-        from airflow_runctl.control.stop_many import quietly
         from airflow_runctl.transport.aio import in_own_loop
 
         async def let_go() -> None:
             run = (self._target or await self._open(context, handle)).run
             if run.owner is not None:
-                await forget(BlockingChannel(writable=True), run.owner.key, run.run_id)
+                await forget(BlockingChannel(writable=True), run.owner)
 
         in_own_loop(quietly("forget the record of a run that is over", let_go()))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,10 +21,14 @@ MAX_BODY: Final = 16 * 1024 * 1024
 
 CONNECT_TIMEOUT: Final = 10.0
 
-CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+PROXY_VARIABLES: Final = {
+    # REQUEST_METHOD: of a CGI program, in which HTTP_PROXY is not to be believed.
+    "http": ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY", "REQUEST_METHOD"),
+    "https": ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"),
+}
+"""What in the environment tells that it names another proxy than before, by the scheme of the address."""
 
-SETTINGS_HAVE_PROXIES: Final = ("darwin", "win32")
-"""Where a proxy can also be set in the system's settings."""
+CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,8 @@ class Endpoint:
         address = urlsplit(url)
         if self.proxies:
             return self.proxies.get(address.scheme)
-        # Both look through the whole environment, for each request: 0.1 ms each, so only where there is a proxy.
-        proxy = getproxies().get(address.scheme) if _may_have_proxies() else None
-        return None if proxy is None or proxy_bypass(address.hostname or "") else proxy
+        variables = PROXY_VARIABLES.get(address.scheme, ())
+        return _proxy_of(address.scheme, address.hostname or "", tuple(map(os.environ.get, variables)))
 
     def ca_file(self) -> str | None:
         """Return the CA file, or ``None`` for the client's own certificates."""
@@ -68,15 +70,32 @@ class Endpoint:
 
     def tls(self) -> SSLContext | bool:
         """Return what aiohttp wants to know of certificates. The first call for a CA file reads it (20 ms)."""
-        return _tls_context(self.ca_file()) if self.verify else False
+        if not self.verify:
+            return False
+        name = self.ca_file()
+        if name not in _contexts:
+            _contexts[name] = _tls_context(name)
+        return _contexts[name]
+
+    def tls_if_ready(self) -> SSLContext | bool | None:
+        """Return the same without reading anything; ``None`` if it has not been read yet."""
+        return _contexts.get(self.ca_file()) if self.verify else False
 
 
-def _may_have_proxies() -> bool:
-    """Return False if no proxy is set, where it can be set in the environment only. It may change at any time."""
-    return sys.platform in SETTINGS_HAVE_PROXIES or any(name.lower().endswith(b"_proxy") for name in os.environb)
+@lru_cache(maxsize=256)
+def _proxy_of(scheme: str, host: str, variables: tuple[str | None, ...]) -> str | None:
+    """Return the environment's proxy. Both calls look through all of it, which takes as long as to send a request.
+
+    :param variables: what the environment says now, so that a change is noticed.
+    """
+    proxy = getproxies().get(scheme)
+    return None if proxy is None or proxy_bypass(host) else proxy
 
 
-@lru_cache(maxsize=8)
+_contexts: dict[str | None, SSLContext] = {}
+"""What was made of each CA file; a process has a handful of them."""
+
+
 def _tls_context(ca_file: str | None) -> SSLContext:
     import certifi
 

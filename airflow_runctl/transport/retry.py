@@ -80,15 +80,26 @@ class Patience:
         return max(0.05, min(wanted, self.answer, self.left()))
 
 
-def arguments(request: HttpRequest, patience: Patience) -> dict[str, Any]:
-    """Return the arguments of tenacity's ``Retrying`` and ``AsyncRetrying`` for ``request``."""
+def arguments(
+    request: HttpRequest, patience: Patience, now: Callable[[], float] = time.time, began: float | None = None
+) -> dict[str, Any]:
+    """Return the arguments of tenacity's ``Retrying`` and ``AsyncRetrying`` for ``request``.
+
+    :param now: the time that counts for the flow of the request.
+    :param began: when, by that time, the request was first sent; now by default.
+    """
     return {
         "retry": retry_if_exception(lambda error: _may_repeat(request, error))
         | retry_if_result(lambda response: _is_passing(request, response)),
         "wait": _wait,
-        "stop": _stop_after(patience),
+        "stop": _stop_after(patience, now, now() if began is None else began),
         "retry_error_callback": _last_outcome,
     }
+
+
+def is_worth_another(request: HttpRequest, came: HttpResponse | TransportError) -> bool:
+    """Return True if the same request may be sent again after what came of it."""
+    return _may_repeat(request, came) if isinstance(came, TransportError) else _is_passing(request, came)
 
 
 def _may_repeat(request: HttpRequest, error: BaseException) -> bool:
@@ -125,12 +136,12 @@ def _retry_after(state: RetryCallState) -> float | None:
         return None
 
 
-def _stop_after(patience: Patience) -> Callable[[RetryCallState], bool]:
+def _stop_after(patience: Patience, now: Callable[[], float], began: float) -> Callable[[RetryCallState], bool]:
     """Stop when the next try would begin after the time is up: waiting for nothing helps nobody."""
-    total = min(patience.total, patience.left())
 
     def stop(state: RetryCallState) -> bool:
-        return (state.seconds_since_start or 0.0) + (state.upcoming_sleep or 0.0) >= total
+        sleep = state.upcoming_sleep or 0.0
+        return now() - began + sleep >= patience.total or sleep >= patience.left()
 
     return stop
 

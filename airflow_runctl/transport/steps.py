@@ -4,20 +4,19 @@ A driver asks for the flow's next step, carries it out, says what came of it, an
 
     steps = Steps(flow, patience)
     while (step := steps.next()) is not None:
-        with steps.carrying_out():
+        with steps:
             steps.answer = ...
     return steps.result
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Generic, TypeVar, cast
 
 from airflow_runctl.exceptions import BadAnswer, TransportError
 from airflow_runctl.transport.retry import Patience
-from airflow_runctl.vendors.base import Flow, Step, Tell
+from airflow_runctl.transport.turns import Line
+from airflow_runctl.vendors.base import Flow, Hurry, Step, Tell
 
 T = TypeVar("T")
 
@@ -31,6 +30,8 @@ class Steps(Generic[T]):
 
     def __init__(self, flow: Flow[T], patience: Patience | None) -> None:
         self.patience = patience or Patience()
+        self.line = Line()
+        """Where the flow stands when its requests wait for their turn."""
         self.answer: object = None
         """What came of the last step; the driver sets it."""
         self._flow = flow
@@ -50,17 +51,22 @@ class Steps(Generic[T]):
             except StopIteration as stop:
                 self._result = stop.value
                 return None
+            if isinstance(step, Hurry):
+                self.line.rank = step.rank
+                self.answer = self.line
+                continue
             if isinstance(step, Tell) or self.patience.left() > 0:
                 return step
             self._failure = TransportError("The time for this is up.", sent=False)
 
-    @contextmanager
-    def carrying_out(self) -> Iterator[None]:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         """Keep an error of the step for the flow, which may catch it."""
-        try:
-            yield
-        except (TransportError, BadAnswer) as error:
-            self._failure = error
+        if not isinstance(error, TransportError | BadAnswer):
+            return False
+        self._failure = error
+        return True
 
     @property
     def result(self) -> T:

@@ -74,11 +74,13 @@ class SyncTransport:
         """
         steps = Steps(flow, patience)
         while (step := steps.next()) is not None:
-            with steps.carrying_out():
+            with steps:
                 steps.answer = self._do(step, steps.patience)
         return steps.result
 
     def _do(self, step: Step, patience: Patience) -> object:
+        if isinstance(step, HttpRequest):
+            return self.send(step, patience)
         if isinstance(step, Tell):
             if self._listener is not None:
                 self._listener(step.what)
@@ -90,7 +92,7 @@ class SyncTransport:
             return self._owned(step.run_ids) if self._owned else frozenset()
         if isinstance(step, Open):
             return OpenCall(self.endpoint, step.request)
-        return self.send(step, patience)
+        raise TypeError(f"{step!r} is no step of a flow")
 
     def send(self, request: HttpRequest, patience: Patience) -> HttpResponse:
         """Send ``request``, again where the retry policy allows it.

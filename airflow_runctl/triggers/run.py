@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, Final
 
 from airflow_runctl.arguments.reading import odd_among_given
@@ -17,6 +18,8 @@ from airflow_runctl.compat import (
     is_refused_as_over,
 )
 from airflow_runctl.control.ownership import is_followed
+from airflow_runctl.control.readiness import ask_airflow_something, loaded, make_ready
+from airflow_runctl.control.recording import Recording
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent, noted_stop
 from airflow_runctl.control.seal import describe, name_of
 from airflow_runctl.control.slow_runs import Callback, SlowRun, acall
@@ -82,6 +85,7 @@ class ExternalRunTrigger(BaseTrigger):
         self.limits = self.limits or {}
         self._channel = TriggererChannel()
         self._target: Target | None = None
+        self._recording = Recording()
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, all of them plain JSON.
@@ -119,8 +123,20 @@ class ExternalRunTrigger(BaseTrigger):
         yield TriggerEvent({HANDLE_KEY: handle, **watched.out()})  # type: ignore[no-untyped-call]
 
     async def _watch(self) -> Watched:
+        await loaded()
         target = await self._open_patiently()
-        return await target.access.adrive(self._follow(target), POLL_PATIENCE, listener=self._heard)
+        await self._make_ready(target)
+        try:
+            return await target.access.adrive(self._follow(target), POLL_PATIENCE, listener=self._heard)
+        finally:
+            await self._recording.settle()
+
+    async def _make_ready(self, target: Target) -> None:
+        """Load now what a stop will need. What cannot be loaded is a bad poll's error, and a stop's."""
+        if (where := self._where()) is not None:
+            ask_airflow_something(self._channel, where)
+        with suppress(OSError):
+            await make_ready(target.access)
 
     def _follow(self, target: Target) -> Flow[Watched]:
         return follow(
@@ -183,12 +199,18 @@ class ExternalRunTrigger(BaseTrigger):
             _keep(asyncio.create_task(acall(self.warn_callback, run.context()), context=in_nobodys_name()))
 
     async def _record(self, note: StopNote) -> None:
-        target = await self._open()
         outcome = note.outcome.value if note.outcome else "asking"
         self.log.info("Stop of %s (%s): %s", self._name(), note.reason.value, outcome)
-        where = self._where()
-        if where is None:
+        target, where = self._target, self._where()
+        if target is None or where is None:
             return
+        if note.outcome is None:
+            await self._recording.intend(self._write(note, target, where))
+        else:
+            await self._recording.settle()
+            await self._write(note, target, where)
+
+    async def _write(self, note: StopNote, target: Target, where: TaskKey) -> None:
         try:
             if note.yields_to(noted_stop(await self._channel.get(AUDIT_KEY, where), target.run)):
                 return

@@ -8,7 +8,8 @@ It yields
 - a ``Pause`` and is sent ``None`` once it has passed,
 - an ``Open`` and is sent a ``PendingCall``: a request that is under way while the flow goes on,
 - a ``Tell`` and is sent ``None``: something worth recording or logging, which the driver's listener gets,
-- an ``Owned`` and is sent those of its runs that other tasks own.
+- an ``Owned`` and is sent those of its runs that other tasks own,
+- a ``Hurry`` and is sent a ``FlowClock``: how urgent is what follows, and the time that counts for it.
 
 ``transport.sync`` drives a flow with requests, ``transport.aio`` with aiohttp; the flow cannot tell which.
 A flow knows no host: a path is relative to the connection's base URL, so that nothing that a vendor
@@ -26,7 +27,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 from functools import lru_cache
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 from urllib.parse import quote
@@ -56,6 +57,19 @@ class Effect(Enum):
     READ = "read"
     STOP = "stop"
     START = "start"
+
+
+class Rank(IntEnum):
+    """What goes first where not all can go at once: the lower."""
+
+    ACT = 0
+    """A start, or the first request to stop a run."""
+    LOOK_BEFORE = 1
+    """A look at a run that is about to be stopped."""
+    CONFIRM = 2
+    """Whatever follows a request to stop: looks, and requests that are made again."""
+    POLL = 3
+    """All else."""
 
 
 class Operation(StrEnum):
@@ -110,12 +124,16 @@ def parse_json(body: bytes) -> Any:
     :raises ValueError: if it is something else, or nested deeper than ``DEEPEST``.
     :raises RecursionError: if it is nested deeper than Python can follow.
     """
-    text = NUL.sub(r"\1\\ufffd", body.decode("utf-8-sig"))
-    reals, wholes = (_finite, _whole) if BIG.search(text) else (None, None)
-    value = json.loads(text, parse_constant=_refuse, parse_float=reals, parse_int=wholes)
+    text = body.decode("utf-8-sig")
+    escapes = "\\u" in text
+    if escapes:
+        text = NUL.sub(r"\1\\ufffd", text)
+    # For a short text it takes longer to look for big numbers than to look at each.
+    decoder = AS_WRITTEN if len(text) > SHORT and not BIG.search(text) else WITH_BIG_NUMBERS
+    value = decoder.decode(text)
     if text.count("[") + text.count("{") > DEEPEST:
         _check_depth(value)
-    if SURROGATE.search(text):
+    if escapes and SURROGATE.search(text):
         json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError, a ValueError
     return value
 
@@ -134,6 +152,13 @@ def _finite(text: str) -> float:
 def _whole(text: str) -> int | float:
     number = int(text)
     return number if number in WHOLE else _finite(text)
+
+
+SHORT: Final = 2000
+"""Characters."""
+
+WITH_BIG_NUMBERS: Final = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
+AS_WRITTEN: Final = json.JSONDecoder(parse_constant=_refuse)
 
 
 def _check_depth(value: Any) -> None:
@@ -265,6 +290,23 @@ class Owned:
     run_ids: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Hurry:
+    """Say how urgent all is that follows in this flow.
+
+    :param rank: the rank of its requests.
+    """
+
+    rank: Rank
+
+
+class FlowClock(Protocol):
+    """The time of one flow: that of this machine, less what its requests have waited for their turn."""
+
+    def now(self) -> float:
+        """Return seconds; only differences mean something."""
+
+
 class PendingCall(Protocol):
     """A request that is under way."""
 
@@ -281,7 +323,7 @@ class PendingCall(Protocol):
         """
 
 
-Step = HttpRequest | Pause | Open | Tell | Owned
+Step = HttpRequest | Pause | Open | Tell | Owned | Hurry
 
 Flow = Generator[Step, Any, T]
 """An operation that yields what it needs and returns a ``T``."""
@@ -300,7 +342,12 @@ def path(*segments: str) -> str:
     for segment in segments:
         if segment in {"", ".", ".."}:
             raise InvalidIdentifier(f"{segment!r} cannot be an id or a name in the path {'/'.join(segments)!r}.")
-    return "".join("/" + quote(segment, safe="") for segment in segments)
+    return "".join(map(_step_of_a_path, segments))
+
+
+@lru_cache(maxsize=4096)
+def _step_of_a_path(segment: str) -> str:
+    return "/" + quote(segment, safe="")
 
 
 def bearer(token: str) -> dict[str, str]:

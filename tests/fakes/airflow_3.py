@@ -171,6 +171,12 @@ class FakeAirflow(AnyAirflow):
             return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={"key": msg.key})
         return VariableResult(key=msg.key, value=self.variables[msg.key])
 
+    def _on_GetVariableKeys(self, msg: Any) -> Any:
+        from airflow.sdk.execution_time.comms import VariableKeysResult
+
+        names = sorted(name for name in self.variables if name.startswith(msg.prefix))
+        return VariableKeysResult(keys=names[msg.offset : msg.offset + msg.limit], total_entries=len(names))
+
     def _on_PutVariable(self, msg: Any) -> None:
         self.variables[msg.key] = msg.value
 

@@ -32,7 +32,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from airflow_runctl.compat import AIRFLOW, CLEARS_FORGET, HAS_TASK_STORE, TRIGGERS_HEAR_OF_KILLS
-from airflow_runctl.compat.stores import variable_of
+from airflow_runctl.compat.stores import attempt_of, prefix_of
 from airflow_runctl.control.records import AUDIT_KEY, search_in
 from airflow_runctl.control.seal import handle_of, open_handle
 from airflow_runctl.control.second_home import KIND as RECORD
@@ -202,7 +202,7 @@ class Supervisor(FakeAirflow):
 
     DAG_PROCESSOR: Final = frozenset(
         {"GetConnection", "GetXCom", "GetXComCount", "GetXComSequenceSlice", "GetTaskStates", "MaskSecret"}
-        | {"GetVariable", "PutVariable", "DeleteVariable"}
+        | {"GetVariable", "GetVariableKeys", "PutVariable", "DeleteVariable"}
     )
 
     def __init__(self, deployment: Deployment) -> None:
@@ -790,7 +790,8 @@ class Deployment:
         return {"phase": audit["state"], "search": search_in(start)} if start else audit
 
     def _beyond_a_clear(self, task: Task) -> dict[str, Any]:
-        kept = self.airflow.variables.get(variable_of(task.key))
+        names = [name for name in self.airflow.variables if name.startswith(prefix_of(task.key))]
+        kept = self.airflow.variables[max(names, key=lambda name: attempt_of(name) or 0)] if names else None
         opened = _opened(self.config.vendor, json.loads(kept)["token"]) if kept else None
         record: dict[str, Any] = json.loads(opened.ids[RECORD]) if opened else {}
         return record

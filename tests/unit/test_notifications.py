@@ -184,7 +184,7 @@ def test_dag_processor_writes_nothing_where_it_cannot_and_logs_the_outcome(
     stops.stop("Dag processor")
     kinds = {type(message).__name__ for message in stops.fake.messages[sent:]}
     written = {"SetXCom", "DeleteXCom"} if DAG_PROCESSOR_WRITES else set()
-    assert kinds - {"GetTaskStates", "GetXCom", "GetVariable", "GetConnection", "MaskSecret"} == written
+    assert kinds - {"GetTaskStates", "GetXCom", "GetVariableKeys", "GetConnection", "MaskSecret"} == written
     assert f"SnapLogic run {box.runs()[0]['run_id']}: stopped in" in caplog.text
     assert "by Dag processor" in caplog.text
 

@@ -43,7 +43,7 @@ from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.hooks.base import Access, hook_class
 from airflow_runctl.runs import HANDLE_KEY, Owner, TaskKey
 from airflow_runctl.sandbox.client import Sandbox
-from airflow_runctl.transport import aio, answer, retry, sync
+from airflow_runctl.transport import aio, answer, retry, sync, turns
 from airflow_runctl.transport.aio import close_session
 from airflow_runctl.vendors.bctrl import tasks
 from airflow_runctl.vendors.vectorshift import start
@@ -110,7 +110,7 @@ def haste() -> Iterator[Haste]:
     """Pauses and the derivation of keys take no time, and a request is tried once."""
     clock = Haste()
     with pytest.MonkeyPatch.context() as patch:
-        for module in (stopping, watch, pause_resume, stop_dag_run, retry, answer, sync, aio):
+        for module in (stopping, watch, pause_resume, stop_dag_run, retry, answer, turns, sync, aio):
             patch.setattr(module, "time", SimpleNamespace(time=clock.now, monotonic=time.monotonic, sleep=clock.sleep))
         for module in (aio, stop_dag_run):
             patch.setattr(module, "asyncio", HastyAsyncio(clock))

@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from airflow_runctl import control, hooks, operators, transport, triggers, vendors
 from airflow_runctl.compat import CLEARS_FORGET, HAS_TASK_STORE, TRIGGERS_HEAR_OF_KILLS
+from airflow_runctl.control import recording
 from airflow_runctl.runs import HANDLE_KEY
 from airflow_runctl.transport import aio, sync
 from airflow_runctl.transport.retry import Patience
@@ -68,7 +69,7 @@ POINTS = (
     "RetryTask",
     "SucceedTask",
     "TaskState",
-    *(("PutVariable", "GetVariable", "DeleteVariable") if CLEARS_FORGET else ()),
+    *(("PutVariable", "GetVariable", "GetVariableKeys", "DeleteVariable") if CLEARS_FORGET else ()),
 )
 """Where a process can be met; see ``World.pass_point``."""
 
@@ -322,7 +323,7 @@ def send(session: Any, endpoint: Any, request: Any, patience: Patience) -> Any:
         world().wait(seconds)
 
 
-async def asend(endpoint: Any, request: Any, patience: Patience) -> Any:
+async def asend(endpoint: Any, request: Any, patience: Patience, proxy: str | None = None) -> Any:
     """``transport.aio._send``, to the model."""
     flow = world().exchange(request, patience.timeout(endpoint.timeout_of(request)))  # type: ignore[misc]
     while True:
@@ -363,7 +364,8 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sync, "_send", send)
     monkeypatch.setattr(aio, "_send", asend)
     monkeypatch.setattr(sync, "_session", lambda endpoint: SimpleNamespace(close=lambda: None))
-    monkeypatch.setattr(sync, "threading", SimpleNamespace(Thread=Thread))
+    for module in (sync, recording):
+        monkeypatch.setattr(module, "threading", SimpleNamespace(Thread=Thread))
     monkeypatch.setitem(sync.SyncTransport.__init__.__kwdefaults__, "sleep", sleep)
     # Neither costs of rendering nor a stack of contexts that belongs to one process.
     monkeypatch.setattr(task_runner, "_serialize_rendered_fields", lambda task: {})

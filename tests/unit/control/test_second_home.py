@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from airflow_runctl.compat import channels, stores
-from airflow_runctl.compat.stores import variable_of
-from airflow_runctl.control import identity
+from airflow_runctl.compat import variable_of
+from airflow_runctl.control import identity, second_home
 from airflow_runctl.control.records import AMBIGUOUS, AUDIT_KEY, LIVE, RELEASED, STARTING
 from airflow_runctl.notifications import StopRunsNotifier
 from airflow_runctl.runs import TaskKey
@@ -29,7 +28,7 @@ from tests.unit.versions import needs_task_store
 pytestmark = [pytest.mark.usefixtures("brisk", "clears_forget"), needs_task_store]
 
 WHERE = TaskKey("harvest", "manual__1", "start")
-KEY = variable_of(WHERE)
+KEY = variable_of(WHERE, 1)
 ROW = ("harvest", "manual__1", "start", -1)
 CLEARED = {"try_number": 2, "retries": 1}
 """An attempt that has as many tries again as the first: a clear alone gives them."""
@@ -37,7 +36,7 @@ CLEARED = {"try_number": 2, "retries": 1}
 
 @pytest.fixture(autouse=True)
 def clears_forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (stores, channels, sensor, airflow_3):
+    for module in (second_home, sensor, airflow_3):
         monkeypatch.setattr(module, "CLEARS_FORGET", True)
 
 
@@ -140,7 +139,7 @@ def keep(tasks: Tasks, record: dict[str, Any]) -> None:
 def test_items_of_a_mapped_task_have_a_home_each(tasks: Tasks, box: Sandbox) -> None:
     for map_index in range(3):
         tasks.fake.run(tasks.snaplogic(deferrable=True), map_index=map_index)
-    assert set(tasks.fake.variables) == {variable_of(TaskKey("harvest", "manual__1", "start", n)) for n in range(3)}
+    assert set(tasks.fake.variables) == {variable_of(TaskKey("harvest", "manual__1", "start", n), 1) for n in range(3)}
 
 
 # -- what it shows, and to whom ------------------------------------------------------------------------------
@@ -180,7 +179,7 @@ def test_what_does_not_open_is_an_error_that_names_the_variable(tasks: Tasks, bo
 @pytest.mark.parametrize("phase", [STARTING, LIVE])
 def test_what_is_kept_of_another_task_leads_to_nothing(tasks: Tasks, box: Sandbox, phase: str) -> None:
     lost(tasks, phase, task_id="other")
-    tasks.fake.variables = {KEY: tasks.fake.variables[variable_of(TaskKey("harvest", "manual__1", "other"))]}
+    tasks.fake.variables = {KEY: tasks.fake.variables[variable_of(TaskKey("harvest", "manual__1", "other"), 1)]}
     attempt = tasks.run(tasks.snaplogic, **CLEARED)
     assert attempt.state == FINAL
     assert "was found at task instance harvest/manual__1/start, but belongs to harvest/manual__1/other" in attempt.said
@@ -206,7 +205,7 @@ def test_a_run_that_cannot_be_kept_is_stopped(tasks: Tasks, box: Sandbox) -> Non
     assert box.open_runs() == []
 
 
-@pytest.mark.parametrize("message", ["GetVariable", "PutVariable"])
+@pytest.mark.parametrize("message", ["GetVariableKeys", "PutVariable"])
 def test_nothing_is_started_while_the_second_home_cannot_be_asked(tasks: Tasks, box: Sandbox, message: str) -> None:
     tasks.fake.refuse(message)
     attempt = tasks.fake.run(tasks.snaplogic(), retries=1)
@@ -214,16 +213,18 @@ def test_nothing_is_started_while_the_second_home_cannot_be_asked(tasks: Tasks, 
     assert box.runs() == []
 
 
+@pytest.mark.parametrize("message", ["_on_GetVariableKeys", "_on_GetVariable"])
 def test_a_refusal_to_show_it_is_not_taken_for_nothing(
-    tasks: Tasks, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+    tasks: Tasks, box: Sandbox, monkeypatch: pytest.MonkeyPatch, message: str
 ) -> None:
     from airflow.sdk.exceptions import ErrorType
     from airflow.sdk.execution_time.comms import ErrorResponse
 
     refused = ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 403})
-    monkeypatch.setattr(FakeAirflow, "_on_GetVariable", lambda fake, message: refused)
-    assert tasks.fake.run(tasks.snaplogic(), retries=1).state == "up_for_retry"
-    assert box.runs() == []
+    lost(tasks, LIVE)
+    monkeypatch.setattr(FakeAirflow, message, lambda fake, message: refused)
+    assert tasks.fake.run(tasks.snaplogic(), try_number=2, retries=2).state == "up_for_retry"
+    assert len(box.runs()) == 1
 
 
 # -- who lets it go ------------------------------------------------------------------------------------------
@@ -278,26 +279,48 @@ def test_a_start_that_could_not_be_written_ahead_is_kept_nowhere(tasks: Tasks, b
     assert tasks.fake.variables == {}
 
 
-def test_a_deadline_leaves_it_to_the_task_that_still_waits(tasks: Tasks, box: Sandbox, fake: FakeAirflow) -> None:
-    """The task must learn from it, should its trigger be lost now, that no retry may start the run again."""
-    lost(tasks, LIVE)
-    Stops(fake, box).deadline()
-    assert box.open_runs() == []
-    assert KEY in fake.variables
-
-
-def test_a_callback_keeps_what_another_run_wrote_meanwhile(tasks: Tasks, box: Sandbox, fake: FakeAirflow) -> None:
+@pytest.mark.parametrize("form", ["triggerer", "Dag processor", "worker"])
+def test_a_callback_lets_go_of_nothing_that_a_later_attempt_keeps(
+    tasks: Tasks, box: Sandbox, fake: FakeAirflow, form: str
+) -> None:
+    """A stop takes its time, and a clear may come meanwhile."""
     tasks.leave_running()
-    fake.variables[KEY] = json.dumps(json.loads(fake.variables[KEY]) | {"run_id": "another"})
-    Stops(fake, box).stop("worker")
-    assert KEY in fake.variables
+    later = variable_of(WHERE, 2)
+    fake.variables[later] = fake.variables[KEY]
+    Stops(fake, box).stop(form)
+    assert fake.variables.keys() == {later}
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_further_try_that_goes_on_with_the_run_keeps_it_alone(tasks: Tasks, box: Sandbox) -> None:
+    tasks.fake.run(tasks.snaplogic(deferrable=True), retries=1)
+    tasks.fake.run(tasks.snaplogic(deferrable=True), try_number=2)
+    assert len(box.runs()) == 1
+    assert tasks.fake.variables.keys() == {variable_of(WHERE, 2)}
+
+
+@pytest.mark.usefixtures("at_once")
+def test_an_attempt_after_a_clear_that_starts_anew_keeps_its_own_run_alone(tasks: Tasks, box: Sandbox) -> None:
+    box.set_run(lost(tasks, LIVE), "Stopped")
+    tasks.fake.run(tasks.snaplogic(deferrable=True), **CLEARED)
+    assert tasks.fake.variables.keys() == {variable_of(WHERE, 2)}
+    assert json.loads(tasks.fake.variables[variable_of(WHERE, 2)])["run_id"] == box.runs()[1]["run_id"]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_run_that_ended_well_before_a_clear_is_not_the_result_of_the_next_attempt(tasks: Tasks, box: Sandbox) -> None:
+    box.set_run(lost(tasks, LIVE), "Completed")
+    ends(box, "snaplogic", good=True)
+    attempt = tasks.run(tasks.snaplogic, **CLEARED)
+    assert attempt.state == "success", attempt.said
+    assert attempt.result["run_id"] == box.runs()[1]["run_id"]
 
 
 def test_a_callback_that_cannot_let_go_has_stopped_the_run_all_the_same(
     tasks: Tasks, box: Sandbox, fake: FakeAirflow, caplog: pytest.LogCaptureFixture
 ) -> None:
     tasks.leave_running()
-    fake.refuse("GetVariable")
+    fake.refuse("GetVariableKeys")
     StopRunsNotifier(stop_timeout=5.0).notify(dict(SYNC))  # type: ignore[arg-type]
     assert box.open_runs() == []
     assert "Could not forget the record of a run that is over" in caplog.text
@@ -333,12 +356,9 @@ def deferred(tasks: Tasks) -> tuple[Any, Attempt]:
 
 
 def killed(tasks: Tasks, state: str | None) -> None:
-    """Let the triggerer tell a trigger of a kill, after a user has given its task this state, or deleted it."""
+    """Let the triggerer tell a trigger of a kill, after a user has given its task this state."""
     trigger, attempt = deferred(tasks)
-    if state == "gone":
-        del tasks.fake.states["start"]
-    else:
-        tasks.fake.states["start"] = state
+    tasks.fake.states["start"] = state
     if state is None:
         tasks.fake.archive("start")
 
@@ -350,12 +370,14 @@ def killed(tasks: Tasks, state: str | None) -> None:
     eventually(lambda: not tasks.box.open_runs())
 
 
-@pytest.mark.parametrize(("state", "is_kept"), [("failed", False), ("success", False), ("gone", False), (None, True)])
-def test_a_kill_lets_go_of_it_unless_an_attempt_comes_that_must_know(
-    tasks: Tasks, state: str | None, is_kept: bool
-) -> None:
+@pytest.mark.parametrize("state", ["failed", "success", None])
+def test_a_kill_lets_go_of_it_and_of_nothing_that_a_later_attempt_keeps(tasks: Tasks, state: str | None) -> None:
+    later = variable_of(WHERE, 2)
+    tasks.fake.on_message = lambda _: tasks.fake.variables.update(
+        {later: "kept"} if KEY in tasks.fake.variables else {}
+    )
     killed(tasks, state)
-    assert (KEY in tasks.fake.variables) is is_kept
+    assert tasks.fake.variables.keys() == {later}
 
 
 @pytest.mark.parametrize("state", ["failed", None])

@@ -109,6 +109,26 @@ def deferred(fake: FakeAirflow, box: Sandbox, caplog: pytest.LogCaptureFixture) 
     assert box.seed not in caplog.text
 
 
+# -- at once ---------------------------------------------------------------------------------------------
+
+
+def test_triggers_of_a_process_ask_airflow_something_once_before_they_need_it(deferred: Deferred, box: Sandbox) -> None:
+    """A supervisor that has just begun loads for seconds what it answers its first question with."""
+    first, second = deferred.start("snaplogic"), deferred.start("axiom", map_index=1)
+    before = len(deferred.fake.sent("GetXCom", key=AUDIT_KEY))
+
+    async def both() -> None:
+        watching = [asyncio.ensure_future(anext(one.run())) for one in (first, second)]
+        while len(box.requests(operation="status")) < 2:
+            await asyncio.sleep(0.01)
+        assert len(deferred.fake.sent("GetXCom", key=AUDIT_KEY)) - before == 1
+        for one in watching:
+            one.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
+
+    deferred.go(both)
+
+
 # -- to an event -----------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,166 @@
+"""Whose turn it is: so many requests at once to one vendor's address, what stops a run before all else.
+
+Ten thousand runs that are stopped at once are ten thousand flows. If all sent together, most would wait for a
+connection until their time was up. So each request of a flow waits for its turn, and the clock of its flow stands
+meanwhile (:class:`Line`): time-outs begin when it is its turn. A flow has no turn while it pauses between two looks.
+
+Whoever waits is served by rank (:class:`~airflow_runctl.vendors.base.Rank`): requests to stop a run, then the looks
+before them, then what confirms a stop. Polls have turns of their own, so that none of them is ahead of a stop. A
+request that is not answered soon gives its turn to the next, and goes on beside: a vendor that hangs for some runs
+keeps none of the others waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from functools import cache
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from airflow_runctl.compat import conf
+from airflow_runctl.vendors.base import Effect, HttpRequest, Rank
+
+AT_ONCE: Final = 100
+"""Requests to one address that have a turn at once, unless ``[runctl] requests_at_once`` says otherwise."""
+
+SLOW_AFTER: Final = 1.0
+"""Seconds after which a request that is not answered yet gives its turn to the next."""
+
+MOST_SLOW: Final = 3
+"""How many times as many requests as there are turns may be under way beside."""
+
+
+@cache
+def configured_at_once() -> int:
+    """Return how many requests have a turn at once: ``[runctl] requests_at_once``, 1 at the least."""
+    at_once: int = conf.getint("runctl", "requests_at_once", fallback=AT_ONCE)
+    return max(1, at_once)
+
+
+class Line:
+    """Where one flow stands when its requests wait for their turn, and the time that counts for it."""
+
+    __slots__ = ("rank", "waited")
+
+    def __init__(self) -> None:
+        self.rank = Rank.POLL
+        self.waited = 0.0
+        """Seconds that its requests have waited for their turn."""
+
+    def now(self) -> float:
+        """Return the time (Unix), less what was waited."""
+        return time.time() - self.waited
+
+    def rank_of(self, request: HttpRequest, *, again: bool) -> Rank:
+        """Return the rank of a request of this flow.
+
+        A start waits for no poll; what is sent again waits for what was not sent yet.
+        """
+        rank = Rank.ACT if request.effect is Effect.START else self.rank
+        return max(rank, Rank.CONFIRM) if again else rank
+
+
+class Turns:
+    """The turns of one event loop at one address.
+
+    :param at_once: how many there are.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._free = at_once
+        self._most_slow = at_once * MOST_SLOW
+        self._slow = 0
+        self._numbers = itertools.count()
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._held: dict[Turn, float] = {}
+        """Who has a turn, and since when (the loop's time); the oldest first."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def wait(self, line: Line, rank: Rank) -> None:
+        """Return when it is the turn of a request."""
+        if self._free > 0:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (rank, next(self._numbers), turn))
+        began = time.time()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._give()  # it came in the moment in which nobody wanted it any more
+            raise
+        finally:
+            line.waited += time.time() - began
+
+    def begin(self, turn: Turn) -> None:
+        """Take note of a request that has its turn now."""
+        loop = asyncio.get_running_loop()
+        self._held[turn] = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(SLOW_AFTER, self._lend)
+
+    def end(self, turn: Turn) -> None:
+        """End a request: give its turn to whoever is first in the line, unless it was lent."""
+        if self._held.pop(turn, None) is None:
+            self._slow -= 1
+        else:
+            self._give()
+
+    def _give(self) -> None:
+        while self._waiting:
+            _, _, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    def _lend(self) -> None:
+        """Give the turns of slow requests to the next, unless too many are slow; come again when the next may be."""
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        for turn, since in list(self._held.items()):
+            left = since + SLOW_AFTER - loop.time()
+            if left > 0 or self._slow >= self._most_slow:
+                self._timer = loop.call_later(max(left, SLOW_AFTER / 10), self._lend)
+                return
+            del self._held[turn]
+            self._slow += 1
+            self._give()
+
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, bool], Turns]] = WeakKeyDictionary()
+
+
+def turns_at(address: str, rank: Rank) -> Turns:
+    """Return the turns of the running event loop at one address: those of polls, or those of all else."""
+    here = _turns.setdefault(asyncio.get_running_loop(), {})
+    key = (address, rank is Rank.POLL)
+    if key not in here:
+        here[key] = Turns(configured_at_once())
+    return here[key]
+
+
+class Turn:
+    """The turn of one request, from when it comes until the request is over, or slow; for ``async with``.
+
+    :param address: where the request goes.
+    :param line: where its flow stands.
+    :param rank: its rank.
+    """
+
+    __slots__ = ("_line", "_rank", "_turns")
+
+    def __init__(self, address: str, line: Line, rank: Rank) -> None:
+        self._turns = turns_at(address, rank)
+        self._line, self._rank = line, rank
+
+    async def __aenter__(self) -> None:
+        await self._turns.wait(self._line, self._rank)
+        self._turns.begin(self)
+
+    async def __aexit__(self, *error: object) -> None:
+        self._turns.end(self)

@@ -1,0 +1,70 @@
+"""What a stop needs is loaded before: looked at in processes that have just begun."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from airflow_runctl.control.readiness import make_ready
+from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
+from airflow_runctl.runs import HANDLE_KEY
+from airflow_runctl.sandbox.client import Sandbox
+from airflow_runctl.transport import endpoint
+from tests.fakes.airflow_3 import FakeAirflow
+from tests.unit.connections import Connections
+
+pytestmark = pytest.mark.usefixtures("brisk")
+
+HEAVY = (
+    "aiohttp",
+    "cryptography",
+    "airflow.sdk",
+    "asgiref",
+    "certifi",
+    "airflow_runctl.vendors",
+    "airflow_runctl.hooks",
+)
+
+
+def fresh(where: str, fake: FakeAirflow, **told: Any) -> dict[str, list[str]]:
+    """Return what a fresh process says that it loaded late."""
+    said = {"connections": fake.connections, "seconds": 1.0, **told}
+    command = [sys.executable, "-m", "tests.unit.control.fresh_process", where, json.dumps(said)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_triggerer_that_has_just_begun_loads_nothing_between_its_first_look_and_a_stop(
+    fake: FakeAirflow, box: Sandbox
+) -> None:
+    with fake.dag():
+        operator = SnapLogicTriggerTaskOperator(task_id="start", task_path="projects/sales/early-hang", deferrable=True)
+    fake.run(operator)
+    loads = fresh("trigger", fake, handle=fake.xcom("start", HANDLE_KEY))
+    assert [run["open"] for run in box.runs()] == [False]
+    assert loads["late"] == []
+    assert loads["built"] == []
+    assert [name for name in loads["in the loop"] if name.startswith(HEAVY)] == [], "it would hold up all triggers"
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["limit", "kill"])
+def test_worker_loads_nothing_between_its_first_look_and_a_stop(fake: FakeAirflow, box: Sandbox, kill: bool) -> None:
+    loads = fresh("worker", fake, kill=kill)
+    assert [run["open"] for run in box.runs()] == [False]
+    assert loads["late"] == []
+    assert loads["built"] == []
+
+
+def test_certificates_are_read_before_the_first_request(
+    connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "_contexts", {})
+    access = connections.access("axiom_default", host="https://127.0.0.1:1")
+    assert access.endpoint.tls_if_ready() is None
+    asyncio.run(make_ready(access))
+    assert access.endpoint.tls_if_ready() is not None
