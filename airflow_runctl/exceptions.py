@@ -42,6 +42,13 @@ class TransportError(RunctlError):
         self.sent = sent
 
 
+class NotItsTurn(TransportError):
+    """Nothing was sent: the time in which it would have been of use was up before it was its turn."""
+
+    def __init__(self) -> None:
+        super().__init__("It was not its turn in time; nothing was sent.", sent=False)
+
+
 class BadAnswer(RunctlError):
     """An answer that cannot be read: not JSON, cut off, far too large, or of another shape."""
 

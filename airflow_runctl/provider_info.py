@@ -16,6 +16,10 @@ def _secret(label: str, description: str) -> Json:
     return _text(label, description, format="password")
 
 
+def _number(label: str, description: str, least: int) -> Json:
+    return {"label": label, "description": description, "schema": {"type": ["integer", "null"], "minimum": least}}
+
+
 COMMON: dict[str, Json] = {
     "seal_key": _secret(
         "Seal key",
@@ -35,6 +39,18 @@ COMMON: dict[str, Json] = {
     "proxies": _text(
         "Proxy",
         "URL of the proxy for this connection, such as http://proxy.example.com:3128. Empty: as the environment says.",
+    ),
+    "rate_limit": _number(
+        "Rate limit",
+        "Calls a minute that the vendor takes of this account; 0 for no limit. Empty: what the vendor has published "
+        "(axiom.ai 100, VectorShift 250), else no limit. Polls leave a fifth of it to starts and stops.",
+        0,
+    ),
+    "rate_limit_processes": _number(
+        "Processes that share it",
+        "Among how many processes of Airflow (triggerers, and tasks that wait on a worker) the rate limit is divided. "
+        "Empty: 1, each process polls as if it were alone.",
+        1,
     ),
 }
 

@@ -618,6 +618,28 @@ PATHS = [
         "count",
         ("transport/test_proof.py", "whole_of_a_request"),
     ),
+    # the vendor's calls a minute
+    KillPath(
+        "polls leave a part of the vendor's calls to stops",
+        "transport/budget.py",
+        "Rank.POLL: 0.8}",
+        "Rank.POLL: 1.0}",
+        ("transport/test_budget.py", "on_the_wire_at_once"),
+    ),
+    KillPath(
+        "stops that wait for room go before polls that do",
+        "transport/budget.py",
+        "self._polls_held_until - now / 1000 if rank is Rank.POLL else 0.0",
+        "0.0",
+        ("transport/test_budget.py", "before_waiting_polls"),
+    ),
+    KillPath(
+        "a limit is kept though a poll waits or hangs",
+        "control/watch.py",
+        "yield Hurry(Rank.POLL, until=min(at, warn_at))",
+        "yield Hurry(Rank.POLL)",
+        ("transport/test_budget.py", "limit_that_passes_while_a_poll_hangs"),
+    ),
     # nothing is loaded when it is needed most
     KillPath(
         "a triggerer loads what a stop needs before, and not in its loop",
@@ -658,8 +680,8 @@ PATHS = [
     KillPath(
         "polls have turns of their own",
         "transport/turns.py",
-        "key = (address, rank is Rank.POLL)",
-        "key = (address, False)",
+        "key = (address, allowance, rank is Rank.POLL)",
+        "key = (address, allowance, False)",
         ("control/test_stop_many.py", "waits_for_no_poll"),
     ),
     KillPath(

@@ -9,7 +9,7 @@ from typing import Final
 
 from airflow_runctl.control.records import LISTED_AFTER
 from airflow_runctl.exceptions import StartUncertain
-from airflow_runctl.vendors.base import Flow, Owned, Pause, Search, Started, Vendor
+from airflow_runctl.vendors.base import Flow, Hurry, Owned, Pause, Rank, Search, Started, Vendor
 
 EARLIER: Final = timedelta(seconds=60)
 """How much earlier than it was written ahead a run may seem to be made: the vendor's clock is another."""
@@ -33,6 +33,7 @@ def search_lost(vendor: Vendor, search: Search, began: datetime, *, until: float
     """
     seen: frozenset[str] | None = None
     since = time.time()
+    yield Hurry(Rank.LOOK_BEFORE)
     while True:
         found = yield from vendor.find(search)
         owned = (yield Owned(frozenset(run.run_id for run in found))) if found else frozenset()

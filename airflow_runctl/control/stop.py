@@ -37,6 +37,8 @@ STOP_TIMEOUT: Final = 60.0
 
 LOOK_EVERY: Final = 1.0
 LONGEST_LOOK: Final = 5.0
+LAST_LOOK: Final = 2.0
+"""Seconds for the one look after a stop that is not waited for."""
 
 STOP_PATIENCE: Final = Patience(total=5.0, answer=10.0)
 """For one request of a stop: short, since the flow itself asks and looks again until its time is up."""
@@ -129,6 +131,10 @@ class Time:
         """Return the seconds that it has taken."""
         return self.clock.now() - self.began
 
+    def ends_at(self) -> float:
+        """Return when a look that confirms is of no use any more (Unix time), though it may not have been its turn."""
+        return self.not_after if self.timeout > 0 else min(self.not_after, time.time() + LAST_LOOK)
+
     def is_up_in(self, seconds: float) -> bool:
         """Return True if nothing can be done any more after a wait of so many seconds."""
         return self.spent() + seconds > self.timeout or time.time() + seconds > self.not_after
@@ -210,7 +216,7 @@ def _ask_and_confirm(vendor: Vendor, run: ExternalRun, has: Time) -> Flow[tuple[
             break
         except PROBLEMS as error:
             refused = error
-        yield Hurry(Rank.CONFIRM)
+        yield Hurry(Rank.CONFIRM, until=has.ends_at())
         look = yield from _look(vendor, run)
         if look.is_over or _is_gone(run, refused, look):
             return StopOutcome.ALREADY_FINISHED, look
@@ -227,7 +233,7 @@ def _confirm(vendor: Vendor, run: ExternalRun, status: RunStatus | None, has: Ti
     pauses = iter(vendor.stop_again_after)
     ask_at = has.spent() + next(pauses, math.inf)
     look = Look(status)
-    yield Hurry(Rank.CONFIRM)
+    yield Hurry(Rank.CONFIRM, until=has.ends_at())
     while True:
         if look.status is None:
             look = yield from _look(vendor, run)

@@ -19,7 +19,7 @@ from airflow_runctl.control.stop_many import Report, Target, failures, stop_targ
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.hooks.base import Access, RunHook
 from airflow_runctl.runs import ExternalRun, StopReason
-from airflow_runctl.vendors.base import Flow, Started, Vendor
+from airflow_runctl.vendors.base import Flow, Hurry, Rank, Started, Vendor
 
 MAX_RUNS: Final = 20
 """How many runs may match by default."""
@@ -59,6 +59,7 @@ def matching(vendor: Vendor, filters: Mapping[str, Any], *, max_runs: int = MAX_
     :raises RunctlError: without a filter, with an empty or unknown one, and if more runs match.
     """
     _check(vendor, filters)
+    yield Hurry(Rank.LOOK_BEFORE)
     found = yield from vendor.live_runs({name: str(value) for name, value in filters.items()})
     if len(found) > max_runs:
         some = ", ".join(sorted(started.run_id for started in found)[:5])

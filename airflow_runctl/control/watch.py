@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from airflow_runctl.compat import conf
 from airflow_runctl.control.stop import PROBLEMS, StopNote, stop
-from airflow_runctl.exceptions import RunctlError
+from airflow_runctl.exceptions import NotItsTurn, RunctlError
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus, StopOutcome, StopReason, StopResult
 from airflow_runctl.transport.retry import Patience
-from airflow_runctl.vendors.base import Flow, Pause, Tell, Vendor
+from airflow_runctl.vendors.base import Flow, Hurry, Pause, Rank, Tell, Vendor
 
 POLL_INTERVAL: Final = 10.0
 RIDE_OUT: Final = 600.0
@@ -109,6 +109,8 @@ class Sight:
         """
         try:
             status = yield from vendor.status(run)
+        except NotItsTurn:
+            return None
         except PROBLEMS as error:
             self.bad_since = self.bad_since or time.time()
             if time.time() - self.bad_since >= self.ride_out:
@@ -154,6 +156,8 @@ def follow(
             if stop_timeout is None:
                 return Watched(limit=reason)
             return (yield from _stop_at_limit(vendor, run, StopNote(reason, by), stop_timeout))
+        # A look is of no use any more once it is time for something else: neither waits for the other.
+        yield Hurry(Rank.POLL, until=min(at, warn_at))
         watched = yield from sight.look(vendor, run)
         if watched is not None:
             return watched

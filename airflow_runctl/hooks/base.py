@@ -74,7 +74,8 @@ class RunHook(ConnectionForm, BaseHook):
         login = (conn.login or "").strip()
         settings = Settings(conn.conn_id, base_url, login, (conn.password or "").strip(), dict(extra))
         vendor = cls.build(settings)
-        return Access(conn.conn_id, vendor, settings.endpoint(), tuple(k for k in cls.seal_keys(settings) if k))
+        endpoint = settings.endpoint(vendor.rate_limit)
+        return Access(conn.conn_id, vendor, endpoint, tuple(k for k in cls.seal_keys(settings) if k))
 
     def get_conn(self) -> Access:
         """Return what the connection gives access to; it is read once."""

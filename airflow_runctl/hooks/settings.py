@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from airflow_runctl.exceptions import ConnectionSetupError
+from airflow_runctl.transport.budget import Allowance
 from airflow_runctl.transport.endpoint import Endpoint
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.base import Flow, Vendor
@@ -20,6 +21,8 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 LONGEST_TIMEOUT: Final = 3600.0
 """Seconds. Whoever waits longer for one answer is not watching any more."""
+
+MOST_CALLS: Final = 1_000_000
 
 FALSE_WORDS: Final = frozenset({"false", "0", "no", "off"})
 TRUE_WORDS: Final = frozenset({"true", "1", "yes", "on"})
@@ -63,12 +66,31 @@ class Settings:
         """Return an extra field of several comma-separated texts."""
         return tuple(part.strip() for part in self.text(name).split(",") if part.strip())
 
-    def endpoint(self) -> Endpoint:
+    def endpoint(self, rate_limit: int | None = None) -> Endpoint:
         """Return where requests go and how.
 
-        :raises ConnectionSetupError: if ``timeout``, ``verify`` or ``proxies`` make no sense.
+        :param rate_limit: calls a minute that the vendor takes, unless the connection says otherwise.
+        :raises ConnectionSetupError: if ``timeout``, ``verify``, ``proxies`` or a rate limit make no sense.
         """
-        return Endpoint(self.base_url, self.seconds("timeout", 30.0), self._verify(), self._proxies())
+        timeout = self.seconds("timeout", 30.0)
+        return Endpoint(self.base_url, timeout, self._verify(), self._proxies(), self._allowance(rate_limit))
+
+    def _allowance(self, rate_limit: int | None) -> Allowance | None:
+        calls = self._count("rate_limit", rate_limit or 0, least=0)
+        processes = self._count("rate_limit_processes", 1, least=1)
+        return Allowance(self.conn_id, calls, processes) if calls else None
+
+    def _count(self, name: str, default: int, *, least: int) -> int:
+        """Return an extra field that is a whole number."""
+        try:
+            count = int(self.text(name, str(default)))
+        except ValueError:
+            count = -1
+        if not least <= count <= MOST_CALLS:
+            raise ConnectionSetupError(
+                f"Extra {name!r} of connection {self.conn_id!r} must be a whole number of {least} or more."
+            )
+        return count
 
     def seconds(self, name: str, default: float) -> float:
         """Return an extra field of seconds.

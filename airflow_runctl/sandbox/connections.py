@@ -18,6 +18,8 @@ def connections(url: str, seed: str) -> dict[str, str]:
     snaplogic = {"conn_type": "snaplogic", "host": f"{url}/snaplogic"}
     org = {"org": "Acme", "task_token": f"snaplogic-task-token-{seed}"}
     bctrl = {"conn_type": "bctrl", "host": f"{url}/bctrl", "password": f"bctrl-key-{seed}"}
+    # The vendors' limits are not the sandbox's.
+    unlimited = {"rate_limit": 0}
     rows: dict[str, dict[str, Any]] = {
         "SNAPLOGIC_DEFAULT": {
             **snaplogic,
@@ -34,11 +36,13 @@ def connections(url: str, seed: str) -> dict[str, str]:
             "conn_type": "axiom",
             "host": f"{url}/axiom/api/v3",
             "password": f"axiom-key-{seed}",
+            "extra": unlimited,
         },
         "VECTORSHIFT_DEFAULT": {
             "conn_type": "vectorshift",
             "host": f"{url}/vectorshift/v1",
             "password": f"vectorshift-key-{seed}",
+            "extra": unlimited,
         },
         "BCTRL_DEFAULT": {**bctrl, "extra": {"api": "workspaces"}},
         "BCTRL_BROWSERS": {**bctrl, "extra": {"api": "browsers"}},

@@ -5,6 +5,7 @@
 - ``proof.py``: what is known of a request: whether a byte of it was sent, and when it has to be over.
 - ``answer.py``: an answer as flows read it: storable text, and nothing that repeats the credential of its request.
 - ``steps.py``: stepping through a flow, as both drivers do it.
+- ``budget.py``: how many calls a minute the vendor takes, and which part of it is kept for starts and stops.
 - ``turns.py``: whose turn it is where many requests want to go at once; what stops a run goes before all else.
 - ``addresses.py``: the addresses of a host, looked up within a time.
 - ``connections.py``: the connections of requests, which note what they send and end with the request's time.

@@ -17,6 +17,7 @@ from yarl import URL
 
 from airflow_runctl.exceptions import BadAnswer, TransportError
 from airflow_runctl.transport.answer import answer_to
+from airflow_runctl.transport.budget import budget_of
 from airflow_runctl.transport.endpoint import (
     CONNECT_TIMEOUT,
     MAX_BODY,
@@ -28,8 +29,8 @@ from airflow_runctl.transport.endpoint import (
 from airflow_runctl.transport.proof import Proof
 from airflow_runctl.transport.retry import Patience, arguments, is_worth_another
 from airflow_runctl.transport.steps import Steps
-from airflow_runctl.transport.turns import Line, Turn
-from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, Open, Owned, Pause, Step, Tell
+from airflow_runctl.transport.turns import Line, Turn, forget_turns
+from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, Open, Owned, Pause, Rank, Step, Tell
 
 T = TypeVar("T")
 
@@ -71,6 +72,7 @@ def _session() -> aiohttp.ClientSession:
 
 async def close_session() -> None:
     """Close the running event loop's session, before the loop ends."""
+    forget_turns()
     session = _sessions.pop(asyncio.get_running_loop(), None)
     if session is not None:
         await session.close()
@@ -145,6 +147,7 @@ class AsyncTransport:
         :raises BadAnswer: if the answer is too large.
         """
         now = time.time if line is None else line.now
+        patience = patience if line is None else line.bounded(patience)
         began = now()
         first = await self._try(request, patience, line)
         if not is_worth_another(request, first):
@@ -163,8 +166,12 @@ class AsyncTransport:
         """Send ``request`` once, in its turn; return the answer, or why there is none."""
         try:
             if line is None:
+                if budget := budget_of(self.endpoint.allowance):
+                    budget.take(Rank.ACT)
                 return await _send(self.endpoint, request, patience, self._proxy_for(request))
-            async with Turn(request.base_url or self.endpoint.base_url, line, line.rank_of(request, again=again)):
+            rank = line.rank_of(request, again=again)
+            address = request.base_url or self.endpoint.base_url
+            async with Turn(address, self.endpoint.allowance, line, rank):
                 return await _send(self.endpoint, request, patience, self._proxy_for(request))
         except TransportError as error:
             return error

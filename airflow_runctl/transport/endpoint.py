@@ -14,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from airflow_runctl import __version__
 from airflow_runctl.exceptions import ConnectionSetupError, TransportError
+from airflow_runctl.transport.budget import Allowance
 from airflow_runctl.vendors.base import HttpRequest
 
 MAX_BODY: Final = 16 * 1024 * 1024
@@ -39,12 +40,14 @@ class Endpoint:
     :param timeout: seconds to wait for an answer.
     :param verify: check the server's certificate; a text is the path of a CA file.
     :param proxies: proxy by scheme, instead of those in the environment.
+    :param allowance: how many calls the vendor takes; ``None`` for no limit.
     """
 
     base_url: str
     timeout: float = 30.0
     verify: bool | str = True
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    allowance: Allowance | None = None
 
     def url(self, request: HttpRequest) -> str:
         """Return the full URL of ``request``, without its query."""

@@ -31,7 +31,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from airflow_runctl.exceptions import TransportError
+from airflow_runctl.exceptions import NotItsTurn, TransportError
 from airflow_runctl.vendors.base import Effect, HttpRequest, HttpResponse
 
 TOTAL_SECONDS: Final = 60.0
@@ -104,6 +104,8 @@ def is_worth_another(request: HttpRequest, came: HttpResponse | TransportError) 
 
 def _may_repeat(request: HttpRequest, error: BaseException) -> bool:
     """Return True for a failure after which the request may be sent again without doing harm."""
+    if isinstance(error, NotItsTurn):
+        return False
     return isinstance(error, TransportError) and (RULES[request.effect].unclear or not error.sent)
 
 

@@ -52,7 +52,7 @@ class Steps(Generic[T]):
                 self._result = stop.value
                 return None
             if isinstance(step, Hurry):
-                self.line.rank = step.rank
+                self.line.rank, self.line.until = step.rank, step.until
                 self.answer = self.line
                 continue
             if isinstance(step, Tell) or self.patience.left() > 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -12,8 +14,9 @@ import requests
 from tenacity import Retrying
 from urllib3.exceptions import HTTPError
 
-from airflow_runctl.exceptions import BadAnswer
+from airflow_runctl.exceptions import BadAnswer, NotItsTurn
 from airflow_runctl.transport.answer import answer_to
+from airflow_runctl.transport.budget import budget_of
 from airflow_runctl.transport.connections import ProvingSession
 from airflow_runctl.transport.endpoint import (
     CONNECT_TIMEOUT,
@@ -25,7 +28,8 @@ from airflow_runctl.transport.endpoint import (
 )
 from airflow_runctl.transport.retry import Patience, arguments
 from airflow_runctl.transport.steps import Steps
-from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, Open, Owned, Pause, Step, Tell
+from airflow_runctl.transport.turns import Line
+from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, Open, Owned, Pause, Rank, Step, Tell
 
 T = TypeVar("T")
 CHUNK = 64 * 1024
@@ -75,12 +79,13 @@ class SyncTransport:
         steps = Steps(flow, patience)
         while (step := steps.next()) is not None:
             with steps:
-                steps.answer = self._do(step, steps.patience)
+                if isinstance(step, HttpRequest):
+                    steps.answer = self.send(step, steps.patience, steps.line)
+                else:
+                    steps.answer = self._do(step, steps.patience)
         return steps.result
 
     def _do(self, step: Step, patience: Patience) -> object:
-        if isinstance(step, HttpRequest):
-            return self.send(step, patience)
         if isinstance(step, Tell):
             if self._listener is not None:
                 self._listener(step.what)
@@ -94,14 +99,39 @@ class SyncTransport:
             return OpenCall(self.endpoint, step.request)
         raise TypeError(f"{step!r} is no step of a flow")
 
-    def send(self, request: HttpRequest, patience: Patience) -> HttpResponse:
+    def send(self, request: HttpRequest, patience: Patience, line: Line | None = None) -> HttpResponse:
         """Send ``request``, again where the retry policy allows it.
 
+        :param line: where its flow stands.
         :raises TransportError: if no answer came.
         :raises BadAnswer: if the answer is too large.
         """
-        retrying = Retrying(sleep=self._sleep, **arguments(request, patience))
-        return retrying(lambda: _send(self._session, self.endpoint, request, patience))
+        line = line or Line()
+        patience = line.bounded(patience)
+        tries = itertools.count()
+
+        def tried() -> HttpResponse:
+            self._wait_for_room(patience, line, line.rank_of(request, again=next(tries) > 0))
+            return _send(self._session, self.endpoint, request, patience)
+
+        return Retrying(sleep=self._sleep, **arguments(request, patience, line.now))(tried)
+
+    def _wait_for_room(self, patience: Patience, line: Line, rank: Rank) -> None:
+        """Wait until the vendor takes a call more; a kill, which has no time for that, makes one too many.
+
+        :raises NotItsTurn: if the time in which the request is of use is up before.
+        """
+        budget = budget_of(self.endpoint.allowance)
+        began = time.time()
+        while budget is not None and (seconds := budget.take(rank)) > 0:
+            if seconds <= patience.left():
+                self._sleep(seconds)
+            elif rank >= Rank.CONFIRM and line.until < math.inf:
+                self._sleep(max(0.0, patience.left()))
+                raise NotItsTurn
+            else:
+                break
+        line.waited += time.time() - began
 
 
 class OpenCall:

@@ -7,7 +7,8 @@ meanwhile (:class:`Line`): time-outs begin when it is its turn. A flow has no tu
 Whoever waits is served by rank (:class:`~airflow_runctl.vendors.base.Rank`): requests to stop a run, then the looks
 before them, then what confirms a stop. Polls have turns of their own, so that none of them is ahead of a stop. A
 request that is not answered soon gives its turn to the next, and goes on beside: a vendor that hangs for some runs
-keeps none of the others waiting.
+keeps none of the others waiting. Where the vendor takes so many calls a minute (``budget.py``), who waits for room in
+that waits in the same line.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 import time
+from dataclasses import replace
 from functools import cache
 from typing import Final
 from weakref import WeakKeyDictionary
 
 from airflow_runctl.compat import conf
+from airflow_runctl.exceptions import NotItsTurn
+from airflow_runctl.transport.budget import Allowance, Budget, budget_of
+from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.base import Effect, HttpRequest, Rank
 
 AT_ONCE: Final = 100
@@ -43,16 +49,24 @@ def configured_at_once() -> int:
 class Line:
     """Where one flow stands when its requests wait for their turn, and the time that counts for it."""
 
-    __slots__ = ("rank", "waited")
+    __slots__ = ("rank", "until", "waited")
 
     def __init__(self) -> None:
         self.rank = Rank.POLL
+        self.until = math.inf
+        """When nothing is of use any more (Unix time)."""
         self.waited = 0.0
         """Seconds that its requests have waited for their turn."""
 
     def now(self) -> float:
         """Return the time (Unix), less what was waited."""
         return time.time() - self.waited
+
+    def bounded(self, patience: Patience) -> Patience:
+        """Return ``patience``, but no longer than is of use."""
+        if self.until == math.inf:
+            return patience
+        return replace(patience, until=self.until if patience.until is None else min(self.until, patience.until))
 
     def rank_of(self, request: HttpRequest, *, again: bool) -> Rank:
         """Return the rank of a request of this flow.
@@ -67,9 +81,12 @@ class Turns:
     """The turns of one event loop at one address.
 
     :param at_once: how many there are.
+    :param budget: how many calls may be made; ``None`` for no limit.
     """
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, at_once: int, budget: Budget | None = None) -> None:
+        self._budget = budget
+        self._room: asyncio.TimerHandle | None = None
         self._free = at_once
         self._most_slow = at_once * MOST_SLOW
         self._slow = 0
@@ -81,20 +98,25 @@ class Turns:
 
     async def wait(self, line: Line, rank: Rank) -> None:
         """Return when it is the turn of a request."""
-        if self._free > 0:
+        if self._free > 0 and self._budget is None:
             self._free -= 1
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
         heapq.heappush(self._waiting, (rank, next(self._numbers), turn))
+        self._serve()
         began = time.time()
+        given_up = None if line.until == math.inf else loop.call_later(line.until - began, _give_up, turn)
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._give()  # it came in the moment in which nobody wanted it any more
             raise
         finally:
             line.waited += time.time() - began
+            if given_up is not None:
+                given_up.cancel()
 
     def begin(self, turn: Turn) -> None:
         """Take note of a request that has its turn now."""
@@ -111,12 +133,24 @@ class Turns:
             self._give()
 
     def _give(self) -> None:
-        while self._waiting:
-            _, _, turn = heapq.heappop(self._waiting)
-            if not turn.done():
-                turn.set_result(None)
-                return
         self._free += 1
+        self._serve()
+
+    def _serve(self) -> None:
+        """Let those go who are first in the line, as far as there are turns and room; come again when there may be."""
+        if self._room is not None:
+            self._room.cancel()
+            self._room = None
+        while self._free > 0 and self._waiting:
+            rank, _, turn = self._waiting[0]
+            if not turn.done():
+                seconds = 0.0 if self._budget is None else self._budget.take(Rank(rank))
+                if seconds > 0:
+                    self._room = asyncio.get_running_loop().call_later(seconds, self._serve)
+                    return
+                self._free -= 1
+                turn.set_result(None)
+            heapq.heappop(self._waiting)
 
     def _lend(self) -> None:
         """Give the turns of slow requests to the next, unless too many are slow; come again when the next may be."""
@@ -132,30 +166,43 @@ class Turns:
             self._give()
 
 
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, bool], Turns]] = WeakKeyDictionary()
+def _give_up(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_exception(NotItsTurn())
 
 
-def turns_at(address: str, rank: Rank) -> Turns:
+Key = tuple[str, Allowance | None, bool]
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Key, Turns]] = WeakKeyDictionary()
+
+
+def turns_at(address: str, allowance: Allowance | None, rank: Rank) -> Turns:
     """Return the turns of the running event loop at one address: those of polls, or those of all else."""
     here = _turns.setdefault(asyncio.get_running_loop(), {})
-    key = (address, rank is Rank.POLL)
+    key = (address, allowance, rank is Rank.POLL)
     if key not in here:
-        here[key] = Turns(configured_at_once())
+        here[key] = Turns(configured_at_once(), budget_of(allowance))
     return here[key]
+
+
+def forget_turns() -> None:
+    """Forget those of the running event loop, before it ends: their timers would keep it."""
+    _turns.pop(asyncio.get_running_loop(), None)
 
 
 class Turn:
     """The turn of one request, from when it comes until the request is over, or slow; for ``async with``.
 
     :param address: where the request goes.
+    :param allowance: how many calls may be made there.
     :param line: where its flow stands.
     :param rank: its rank.
     """
 
     __slots__ = ("_line", "_rank", "_turns")
 
-    def __init__(self, address: str, line: Line, rank: Rank) -> None:
-        self._turns = turns_at(address, rank)
+    def __init__(self, address: str, allowance: Allowance | None, line: Line, rank: Rank) -> None:
+        self._turns = turns_at(address, allowance, rank)
         self._line, self._rank = line, rank
 
     async def __aenter__(self) -> None:

@@ -295,9 +295,12 @@ class Hurry:
     """Say how urgent all is that follows in this flow.
 
     :param rank: the rank of its requests.
+    :param until: when nothing of it is of use any more (Unix time): a request that waits for its turn then, or for an
+        answer, ends with an error.
     """
 
     rank: Rank
+    until: float = math.inf
 
 
 class FlowClock(Protocol):
@@ -441,6 +444,9 @@ class Vendor(ABC):
     states: ClassVar[Mapping[str, RunState]]
     failed_may_mean_stopped: ClassVar[bool]
     """True where the vendor shows a run that was stopped as plain failed."""
+
+    rate_limit: ClassVar[int | None] = None
+    """Calls a minute that the vendor takes of an account, as it has published; ``None`` if it has published nothing."""
 
     stop_again_after: ClassVar[tuple[float, ...]] = (10.0, 20.0, 40.0)
     """Seconds after each accepted request to stop after which a run that goes on all the same is told again, within the

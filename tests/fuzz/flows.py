@@ -23,6 +23,7 @@ from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import ExternalRun, RunState, StopReason
 from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.transport.retry import Patience
+from airflow_runctl.transport.turns import Line
 from airflow_runctl.vendors.axiom.vendor import Axiom
 from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, Search, Started, StartPlan, Vendor
 from airflow_runctl.vendors.bctrl.api import RuntimeStart, TaskStart
@@ -250,8 +251,8 @@ class Recording(AnsweredAtOnce):
         super().__init__(self.access.endpoint, sleep=self.pause)
         self._prefix = urlsplit(self.endpoint.base_url).path
 
-    def send(self, request: HttpRequest, patience: Patience) -> HttpResponse:
-        response = super().send(request, patience)
+    def send(self, request: HttpRequest, patience: Patience, line: Line | None = None) -> HttpResponse:
+        response = super().send(request, patience, line)
         headers = tuple((name.encode(), value.encode("latin-1")) for name, value in response.headers.items())
         good = Good(response.status, headers, response.body)
         answers = self.heard.setdefault((request.method, self._prefix + request.path), [])

@@ -13,6 +13,7 @@ from airflow_runctl.transport.answer import answer_to
 from airflow_runctl.transport.endpoint import Endpoint, body_of
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.transport.sync import SyncTransport
+from airflow_runctl.transport.turns import Line
 from airflow_runctl.vendors.base import HttpRequest, HttpResponse, Open, Step
 from tests.fuzz.answers import STRANGER, Good, Odd
 from tests.servers.odd_server import OddServer, read
@@ -89,7 +90,7 @@ class ScriptedTransport(AnsweredAtOnce):
         self._script = script
         self._prefix = urlsplit(endpoint.base_url).path
 
-    def send(self, request: HttpRequest, patience: Patience) -> HttpResponse:
+    def send(self, request: HttpRequest, patience: Patience, line: Line | None = None) -> HttpResponse:
         """Answer ``request``."""
         odd, good = self._script.next((request.method, self._prefix + request.path))
         if len(self._script.heard) > MOST_REQUESTS:

@@ -293,7 +293,11 @@ class AxiomModel(Vendor):
     """
 
     name = "axiom"
-    connection: ClassVar[dict[str, Any]] = {"conn_type": "axiom", "password": "axm_key"}
+    connection: ClassVar[dict[str, Any]] = {
+        "conn_type": "axiom",
+        "password": "axm_key",
+        "extra": {"rate_limit": 0},
+    }
     over = frozenset({"Success", "Failure"})
     stopped_word = "Failure"
     REPLIES = ("viewer", "queued", "odd")

@@ -100,6 +100,8 @@ class Axiom(Vendor):
     label: ClassVar[str] = "axiom.ai"
     states: ClassVar[Mapping[str, RunState]] = STATES
     failed_may_mean_stopped: ClassVar[bool] = True
+    # https://axiom.ai/docs, usage and limits: of an account, all calls together, /stop included.
+    rate_limit: ClassVar[int | None] = 100
     # Once only: it has no word for a run that is stopping, and each call counts among the 100 a minute.
     stop_again_after: ClassVar[tuple[float, ...]] = (30.0,)
     operations: ClassVar[frozenset[Operation]] = frozenset(

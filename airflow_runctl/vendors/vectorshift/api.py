@@ -39,6 +39,8 @@ class VectorShiftApi(Vendor):
     label: ClassVar[str] = "VectorShift"
     states: ClassVar[Mapping[str, RunState]] = STATES
     failed_may_mean_stopped: ClassVar[bool] = True
+    # https://docs.vectorshift.ai/vectorshift/developers/api/usage: outside Enterprise, said of the older API only.
+    rate_limit: ClassVar[int | None] = 250
 
     headers: Mapping[str, str] = field(repr=False)
 
