@@ -424,6 +424,13 @@ PATHS = [
         (SECOND_HOME, "ended_well_before_a_clear"),
     ),
     KillPath(
+        "a stop is not asked for again once a later attempt follows the run",
+        "control/stop_many.py",
+        "still_wanted is not None and not await still_wanted()",
+        "False",
+        (TRIGGER, "not_taken_in_time"),
+    ),
+    KillPath(
         "a kill speaks in nobody's name",
         "compat/channels.py",
         "    return ContextVars()\n",

@@ -205,6 +205,11 @@ class Look:
         return self.status is not None and self.status.state.is_live and self.status.state is not RunState.STOPPING
 
 
+@dataclass(frozen=True, slots=True)
+class AskingAgain:
+    """Told before a run is asked to stop once more: its listener may raise, should the run have to live by now."""
+
+
 def _ask_and_confirm(vendor: Vendor, run: ExternalRun, has: Time) -> Flow[tuple[StopOutcome, Look]]:
     """Ask until the vendor accepts, then look until the run is over or the time is up."""
     refused: RunctlError | None = None
@@ -223,6 +228,7 @@ def _ask_and_confirm(vendor: Vendor, run: ExternalRun, has: Time) -> Flow[tuple[
         if isinstance(refused, LoginRefused) or has.is_up_in(wait):
             raise _not_taken(vendor, run, refused, look)
         yield Pause(wait)
+        yield Tell(AskingAgain())
         wait = min(wait * 1.5, LONGEST_LOOK)
     return (yield from _confirm(vendor, run, reply.status, has))
 
@@ -242,6 +248,7 @@ def _confirm(vendor: Vendor, run: ExternalRun, status: RunStatus | None, has: Ti
         if not vendor.can_look(run) or has.is_up_in(wait):
             return StopOutcome.REQUESTED, look
         if look.shows_no_stop and has.spent() >= ask_at:
+            yield Tell(AskingAgain())
             log.info("%s run %s was told to stop and goes on; it is told again", vendor.label, run.run_id)
             yield from _ask_again(vendor, run)
             ask_at = has.spent() + next(pauses, math.inf)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from airflow_runctl.control.recording import Recording, quietly
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent
 from airflow_runctl.control.seal import Handle, aopen_handle, verified
 from airflow_runctl.control.second_home import forget
-from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, stop
+from airflow_runctl.control.stop import STOP_PATIENCE, AskingAgain, StopNote, stop
 from airflow_runctl.exceptions import ConnectionUnreadable, RunctlError
 from airflow_runctl.hooks.base import Access, hook_class
 from airflow_runctl.runs import HANDLE_KEY, ExternalRun, StopOutcome, StopResult, TaskKey
@@ -113,12 +113,14 @@ async def stop_target(
     *,
     records: bool = True,
     not_after: float = math.inf,
+    still_wanted: Callable[[], Awaitable[bool]] | None = None,
 ) -> Report:
     """Stop one run, record intent and outcome at its owner, and say what came of it.
 
     :param timeout: seconds in which the stop has to be confirmed, from when it is its turn.
     :param records: False if the records at the task instance are a later attempt's by now.
     :param not_after: when no confirmation is waited for any more (Unix time).
+    :param still_wanted: asked before the run is asked to stop once more, should the vendor not have taken it.
     """
     run, access = target.run, target.access
     where = run.owner.key if run.owner else None
@@ -132,6 +134,8 @@ async def stop_target(
             last = what
             if where is not None and records and what.outcome is None:
                 await recording.intend(note_intent(channel, where, what, target.handle))
+        elif isinstance(what, AskingAgain) and still_wanted is not None and not await still_wanted():
+            raise RunctlError("It is not asked to stop again: by now a task follows it, and it lives on.")
 
     flow = stop(access.vendor, run, note, timeout=timeout, not_after=not_after)
     name = f"{access.vendor.label} run {run.run_id}"

@@ -247,7 +247,10 @@ class ExternalRunTrigger(BaseTrigger):
             note = StopNote(StopReason.USER, "triggerer")
             records = await self._records_are_ours()
             timeout = max(self.stop_timeout, KILL_SECONDS)
-            report = await stop_target(self._channel, target, note, timeout, records=records)
+            # A stop that is not taken at once may outlast the time that the attempt after a clear gives it.
+            report = await stop_target(
+                self._channel, target, note, timeout, records=records, still_wanted=self._is_not_followed
+            )
         except Exception as error:
             self.log.exception("%s was not stopped and may be alive", name)
             return f"not stopped, may be alive: {error}"
@@ -264,6 +267,9 @@ class ExternalRunTrigger(BaseTrigger):
         except Exception:
             return False
         return bool(stored) and stored.get("token") == self.external_run.get("token")
+
+    async def _is_not_followed(self) -> bool:
+        return not await self._is_followed()
 
     async def _is_followed(self) -> bool:
         """Ask Airflow whether the task still follows this run; if it cannot be asked, assume so.

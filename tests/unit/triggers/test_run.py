@@ -345,6 +345,28 @@ def test_clear_whose_new_attempt_has_yet_to_wipe_the_handle_stops_the_run(
     assert box.open_runs() == []
 
 
+def test_a_stop_that_is_not_taken_in_time_leaves_the_run_to_the_attempt_that_goes_on_with_it(
+    deferred: Deferred, box: Sandbox
+) -> None:
+    """The attempt after a clear waits for the stop, and then takes the run over; the vendor recovers after that."""
+    trigger = deferred.start()
+    fault = box.fault("snaplogic", "stop", "status", status=503)
+    deferred.fake.states["start"] = None
+
+    def taken_over_once_it_was_refused(message: Any) -> None:
+        if type(message).__name__ == "GetTaskStates" and deferred.only()["open"] and box.requests(operation="stop"):
+            access = SnapLogicHook().access
+            anew = handle_of(open_handle(trigger.external_run, access), access)
+            deferred.fake.put_xcom("start", HANDLE_KEY, anew)
+            deferred.fake.states["start"] = "deferred"
+            box.clear_faults(fault)
+
+    deferred.fake.on_message = taken_over_once_it_was_refused
+    deferred.kill(trigger)
+    assert len(box.open_runs()) == 1
+    assert any("by now a task follows it, and it lives on" in said for said in deferred.logged())
+
+
 def test_clear_whose_new_attempt_still_judges_the_run_stops_it(deferred: Deferred, box: Sandbox) -> None:
     """It has sealed the handle anew, and says that it does not follow the run yet."""
     trigger = deferred.start()
