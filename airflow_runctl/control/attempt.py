@@ -47,8 +47,8 @@ from airflow_runctl.vendors.base import Authority, Flow, Started
 T = TypeVar("T")
 
 KILL_SECONDS: Final = 2.5
-"""All that a kill may take in the signal handler: up to Airflow 3.3 SIGKILL comes 5 s after SIGTERM, whatever the process
-is doing. What is left of the time, 60 s on 3.4, the task looks for the end of its run."""
+"""All that a kill may take in the signal handler: up to Airflow 3.3 SIGKILL comes 5 s after SIGTERM, whatever the
+process is doing. In what is left of that time, on 3.4 of 60 s, the task looks for the end of its run."""
 
 KILLED_LOOK: Final = 1.0
 """Longest pause between two looks of a task that was killed: it ends once its run is seen to be over."""
