@@ -6,7 +6,6 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Final
 
-from airflow_runctl.compat.names import XCom
 from airflow_runctl.compat.release import IS_AIRFLOW_2
 
 MODULES: Final = (
@@ -19,19 +18,19 @@ MODULES: Final = (
         "airflow.sdk.execution_time.cache",
         "airflow.sdk.definitions.connection",
         "airflow.providers.common.compat.connection",
+        "airflow.sdk.serde",
+        "airflow.serialization.serde",
         "asgiref.sync",
     )
 )
 """What Airflow imports in the functions that are called, as far as this version has it."""
 
-SAMPLE: Final = {"run_id": "r", "stop": {"seconds": 1.0, "outcome": None}}
-"""Of the shape of a record; its serialization loads serializers."""
-
 
 def load_channel() -> None:
-    """Import what connections, XComs and states of tasks are read and written with. It blocks."""
+    """Import what connections, XComs and states of tasks are read and written with. It blocks.
+
+    The class of XComs is imported, and not tried: that of a deployment may store what it is asked to serialize.
+    """
     for name in MODULES:
         with suppress(ImportError):
             import_module(name)
-    if not IS_AIRFLOW_2:
-        XCom.serialize_value(SAMPLE, key="k", dag_id="d", task_id="t", run_id="r", map_index=-1)

@@ -38,15 +38,16 @@ def load() -> None:
     """Import all of it, once in a process. It blocks."""
     for name in MODULES:
         import_module(name)
+    load_channel()
     for entry in entry_points(group=ENTRY_POINTS):
         with suppress(Exception):  # that a vendor's package is broken is for the runs of that vendor to say
             hook_class(entry.name)
-    load_channel()
 
 
 async def loaded() -> None:
-    """Return when all of it is imported; the loop goes on meanwhile."""
-    await asyncio.to_thread(load)
+    """Return when all of it is imported, or cannot be, which whoever needs it will say; the loop goes on meanwhile."""
+    with suppress(Exception):
+        await asyncio.to_thread(load)
 
 
 async def make_ready(access: Access) -> None:

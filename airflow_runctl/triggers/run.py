@@ -132,10 +132,10 @@ class ExternalRunTrigger(BaseTrigger):
             await self._recording.settle()
 
     async def _make_ready(self, target: Target) -> None:
-        """Load now what a stop will need. What cannot be loaded is a bad poll's error, and a stop's."""
+        """Load now what a stop will need. What cannot be loaded is a bad poll's error: a trigger never raises."""
         if (where := self._where()) is not None:
             ask_airflow_something(self._channel, where)
-        with suppress(OSError):
+        with suppress(Exception):
             await make_ready(target.access)
 
     def _follow(self, target: Target) -> Flow[Watched]:

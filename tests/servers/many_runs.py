@@ -41,8 +41,10 @@ class ManyRuns:
         self.stopped: set[str] = set()
         self.loop = asyncio.new_event_loop()
         self.port = 0
+        self.connections: set[asyncio.Transport] = set()
         self._ready = threading.Event()
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
         self._ready.wait(10)
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -51,6 +53,7 @@ class ManyRuns:
 
     def __exit__(self, *error: object) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(10)
 
     def _serve(self) -> None:
         server = self.loop.run_until_complete(
@@ -59,6 +62,11 @@ class ManyRuns:
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self.loop.run_forever()
+        server.close()
+        for connection in list(self.connections):
+            connection.abort()
+        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.close()
 
     def answer(self, method: bytes, path: str) -> bytes | None:
         """Return the body of the answer; ``None`` for none."""
@@ -87,6 +95,10 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._server.connections.add(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._server.connections.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data

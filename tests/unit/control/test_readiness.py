@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from airflow_runctl.control.readiness import make_ready
+from airflow_runctl.control import readiness
+from airflow_runctl.control.readiness import loaded, make_ready
 from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
 from airflow_runctl.runs import HANDLE_KEY
 from airflow_runctl.sandbox.client import Sandbox
@@ -68,3 +69,13 @@ def test_certificates_are_read_before_the_first_request(
     assert access.endpoint.tls_if_ready() is None
     asyncio.run(make_ready(access))
     assert access.endpoint.tls_if_ready() is not None
+
+
+def test_what_cannot_be_loaded_ends_no_trigger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever needs it says so: a bad poll is ridden out, and a stop is tried."""
+
+    def load() -> None:
+        raise ImportError("broken")
+
+    monkeypatch.setattr(readiness, "load", load)
+    asyncio.run(loaded())
