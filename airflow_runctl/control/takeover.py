@@ -94,8 +94,12 @@ def _is_left_to_itself(left: Leftover, run: ExternalRun) -> bool:
 def _search_for(attempt: Attempt, left: Leftover, alike: Search | None) -> ExternalRun | None:
     """Look for the run of a start whose answer was never recorded."""
     vendor = attempt.access.vendor
-    # A deadline must see that there may be a run, and its stop is obeyed once the run is known.
-    attempt.ledger.still_starting(left, attempt.terms.owner)
+    try:
+        # A deadline must see that there may be a run, and its stop is obeyed once the run is known.
+        attempt.ledger.still_starting(left, attempt.terms.owner)
+    except Exception:
+        # To fail here would leave the run to itself; once it is found it is recorded, or stopped.
+        attempt.log.warning("Could not record that the run of an earlier attempt is looked for", exc_info=True)
     began = datetime.fromtimestamp(left.at, UTC)
     try:
         with attempt.siblings.turn(alike, attempt.refuse_if_killed):

@@ -3,7 +3,7 @@ where nothing tells."""
 
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -193,16 +193,22 @@ def test_after_an_ambiguous_start_a_clear_starts_anew_once_all_candidates_are_ov
 # -- siblings' runs ----------------------------------------------------------------------------------------
 
 
+LISTED_AFTER = 1.5
+"""Seconds after which the run of the lost start is listed: the attempt that made it does not find it."""
+
+
 @pytest.fixture
 def lost(brisk: None, tasks: Tasks, box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Item 0 has made a run, which is listed late, and lost the answer of its call; further runs are listed at once."""
     from airflow_runctl.vendors.snaplogic import trigger
 
     monkeypatch.setattr(trigger, "LOST_CALL_LOOKS", 1)
-    box.behave("snaplogic", "early-hang", list_delay_seconds=2.0)
+    box.behave("snaplogic", "early-hang", list_delay_seconds=LISTED_AFTER)
     box.fault("snaplogic", "start", "cut", after_effect=True, count=1)
     tasks.run(tasks.snaplogic, retries=1, map_index=0)
     box.behave("snaplogic", "early-hang", list_delay_seconds=0.0)
+    made_at = datetime.fromisoformat(tasks.only()["created_at"])
+    eventually(lambda: datetime.now(UTC) > made_at + timedelta(seconds=LISTED_AFTER))
 
 
 @needs_task_store
@@ -220,6 +226,18 @@ def test_further_try_of_a_lost_start_takes_no_siblings_run_for_its_own(tasks: Ta
     assert attempt.state == "success", attempt.said
     assert attempt.result["run_id"] == ours["run_id"]
     assert siblings["stop_requests"] == 0
+
+
+@needs_task_store
+@pytest.mark.usefixtures("lost")
+def test_further_try_looks_for_a_lost_run_though_it_cannot_say_so(tasks: Tasks, box: Sandbox) -> None:
+    """To fail there would leave the run to itself."""
+    tasks.fake.refuse("SetXCom", key=AUDIT_KEY)
+    ours = tasks.only()
+    with Later(lambda: tasks.handle(map_index=0), lambda: box.set_run(ours["run_id"], "Completed")):
+        attempt = tasks.run(tasks.snaplogic, try_number=2, map_index=0)
+    assert attempt.state == "success", attempt.said
+    assert attempt.result["run_id"] == ours["run_id"]
 
 
 @needs_task_store
