@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from airflow_runctl.control.stop_many import Report, Target, stop_target
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import ExternalRun, Owner, StopOutcome, StopReason, TaskKey
 from airflow_runctl.transport import turns
-from airflow_runctl.transport.aio import close_session
+from airflow_runctl.transport.aio import in_own_loop
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.base import HttpRequest
 from tests.servers.many_runs import ManyRuns
@@ -50,14 +50,9 @@ def access(snaplogic: Access, server: ManyRuns) -> Access:
     return dataclasses.replace(snaplogic, endpoint=endpoint)
 
 
-def go(doing: Callable[[], Awaitable[T]]) -> T:
-    async def main() -> T:
-        try:
-            return await doing()
-        finally:
-            await close_session()
-
-    return asyncio.run(main())
+def go(doing: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run in an event loop of its own, as in one process."""
+    return in_own_loop(doing())
 
 
 def target(access: Access, run_id: str) -> Target:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from airflow_runctl.operators.axiom import AxiomTriggerRunOperator
 from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
 from airflow_runctl.runs import HANDLE_KEY, RunState, StopOutcome, StopReason
 from airflow_runctl.sandbox.client import Sandbox, eventually
-from airflow_runctl.transport.aio import close_session
+from airflow_runctl.transport.aio import in_own_loop
 from airflow_runctl.triggers import run as module
 from airflow_runctl.triggers.run import ExternalRunTrigger
 from tests.fakes.airflow_3 import FakeAirflow
@@ -31,16 +31,9 @@ T = TypeVar("T")
 VENDORS = ["snaplogic", "axiom"]
 
 
-def go(doing: Callable[[], Awaitable[T]]) -> T:
+def go(doing: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run in an event loop of its own, as in one process."""
-
-    async def main() -> T:
-        try:
-            return await doing()
-        finally:
-            await close_session()
-
-    return asyncio.run(main())
+    return in_own_loop(doing())
 
 
 class Deferred:
@@ -67,7 +60,7 @@ class Deferred:
         trigger: ExternalRunTrigger = self.fake.trigger_of(attempt.deferral, attempt)
         return trigger
 
-    def go(self, doing: Callable[[], Awaitable[T]]) -> T:
+    def go(self, doing: Callable[[], Coroutine[Any, Any, T]]) -> T:
         with self.fake.recorded():
             return go(doing)
 
