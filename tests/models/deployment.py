@@ -31,7 +31,7 @@ from functools import cache, lru_cache
 from types import SimpleNamespace
 from typing import Any, Final
 
-from airflow_runctl.compat import AIRFLOW, CLEARS_FORGET, HAS_TASK_STORE, TRIGGERS_HEAR_OF_KILLS
+from airflow_runctl.compat import CLEARS_FORGET, HAS_TASK_STORE, TRIGGERS_HEAR_OF_KILLS
 from airflow_runctl.compat.stores import attempt_of, prefix_of
 from airflow_runctl.control.records import AUDIT_KEY, search_in
 from airflow_runctl.control.seal import handle_of, open_handle
@@ -59,7 +59,9 @@ RETRY_DELAY: Final = 30.0
 HEARTBEAT: Final = 3.0
 """After which a worker learns that a user acted; SIGTERM then."""
 
-TO_SIGKILL: Final = 60.0 if AIRFLOW >= (3, 4) else 5.0
+TO_SIGKILL: Final = 5.0
+"""60 s by default on 3.4. But here the next attempt begins with the last word of the one before, whose process goes
+on; in Airflow not before that process has ended: with 60 s they would overlap as they never do."""
 ON_KILL_BOUND: Final = 3.5
 TRIGGER_TOLD: Final = 2.0
 """After which the triggerer learns that a user acted."""

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from airflow_runctl import control, hooks, operators, transport, triggers, vendors
-from airflow_runctl.compat import CLEARS_FORGET, HAS_TASK_STORE, TRIGGERS_HEAR_OF_KILLS
-from airflow_runctl.control import recording
+from airflow_runctl.compat import CLEARS_FORGET, HAS_TASK_STORE, TRIGGERS_HEAR_OF_KILLS, when_airflow_was_told
+from airflow_runctl.control import attempt, recording
 from airflow_runctl.runs import HANDLE_KEY
 from airflow_runctl.transport import aio, sync
 from airflow_runctl.transport.retry import Patience
@@ -343,6 +343,19 @@ def sync_to_async(call: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
+def when_its_own_process_told(call: Callable[[], None]) -> None:
+    """``compat.when_airflow_was_told``, where all processes share one list of listeners."""
+    process = world().process
+
+    def told() -> None:
+        if world().process is process:
+            call()
+        elif process.alive:
+            when_airflow_was_told(told)
+
+    when_airflow_was_told(told)
+
+
 class Heard(logging.Handler):
     """Errors in logs count as said."""
 
@@ -364,6 +377,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sync, "_send", send)
     monkeypatch.setattr(aio, "_send", asend)
     monkeypatch.setattr(sync, "_session", lambda endpoint: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(attempt, "when_airflow_was_told", when_its_own_process_told)
     for module in (sync, recording):
         monkeypatch.setattr(module, "threading", SimpleNamespace(Thread=Thread))
     monkeypatch.setitem(sync.SyncTransport.__init__.__kwdefaults__, "sleep", sleep)
