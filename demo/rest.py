@@ -159,9 +159,9 @@ class AirflowRest:
         self.request("DELETE", "dags", dag_id, "dagRuns", run_id, "taskInstances", task_id, "state-store")
 
     def variables(self, prefix: str) -> dict[str, str]:
-        """Return the Variables whose keys begin so, key to value."""
+        """Return the Variables whose keys begin so, description to value."""
         rows = self._pages("variables", "variables", variable_key_pattern=f"{prefix}%")
-        return {row["key"]: row["value"] for row in rows}
+        return {row["description"]: row["value"] for row in rows}
 
     # --- task instances ---
 
