@@ -377,8 +377,8 @@ PATHS = [
     KillPath(
         "what may be alive is kept where a clear deletes nothing",
         "control/ledger.py",
-        "        self._second.keep(record)\n",
-        "",
+        "            self._second.keep(record)\n",
+        "            pass\n",
         (SECOND_HOME, "goes_on_with_the_run"),
     ),
     KillPath(
@@ -412,7 +412,7 @@ PATHS = [
     KillPath(
         "what a later attempt keeps is left to it",
         "control/second_home.py",
-        "        if 0 < _attempt(name) <= owner.try_number:\n",
+        "        if 0 < attempt_of(name) <= owner.try_number:\n",
         "        if True:\n",
         (SECOND_HOME, "a_later_attempt_keeps"),
     ),

@@ -14,7 +14,7 @@ from airflow_runctl.compat import database
 from airflow_runctl.compat.names import BaseHook, XCom
 from airflow_runctl.compat.processes import in_dag_processor
 from airflow_runctl.compat.release import IS_AIRFLOW_2
-from airflow_runctl.compat.stores import Variables, names_in
+from airflow_runctl.compat.stores import Variables, addressed, names_in
 from airflow_runctl.compat.xcom import address, delete_xcom, get_xcom, set_xcom
 from airflow_runctl.runs import TaskKey
 
@@ -47,12 +47,6 @@ class Channel(Protocol):
 
     async def delete_variable(self, name: str) -> None:
         """Delete a Variable; the Dag processor can do so too, though it can write no XCom."""
-
-
-def _send_message(name: str, **fields: Any) -> tuple[Any, Any]:
-    from airflow.sdk.execution_time import comms, task_runner
-
-    return task_runner.SUPERVISOR_COMMS, getattr(comms, name)(**fields)
 
 
 def _one(task: TaskKey | None) -> dict[str, Any]:
@@ -105,7 +99,7 @@ class BlockingChannel:
         """Return the states of a Dag run's tasks, or of one."""
         if IS_AIRFLOW_2:
             return await _beside(database.task_states_in_database, dag_id, run_id, only)
-        comms, message = _send_message("GetTaskStates", dag_id=dag_id, run_ids=[run_id], **_one(only))
+        comms, message = addressed("GetTaskStates", dag_id=dag_id, run_ids=[run_id], **_one(only))
         return dict((await _beside(comms.send, message)).task_states.get(run_id, {}))
 
     async def variables(self, prefix: str) -> list[str]:
@@ -132,36 +126,36 @@ class _SupervisedTriggerer:
     async def get(self, key: str, where: TaskKey) -> Any:
         """Return an XCom, or ``None``."""
         # Not ``XCom.aget_one``: that came with 3.3.
-        comms, message = _send_message("GetXCom", **address(key, where))
+        comms, message = addressed("GetXCom", **address(key, where))
         answer = await comms.asend(message)
         return None if answer.value is None else XCom.deserialize_value(answer)
 
     async def set(self, key: str, value: Any, where: TaskKey) -> None:
         """Store an XCom."""
-        comms, message = _send_message(
+        comms, message = addressed(
             "SetXCom", **{**address(key, where), "value": XCom.serialize_value(value, **address(key, where))}
         )
         await comms.asend(message)
 
     async def delete(self, key: str, where: TaskKey) -> None:
         """Delete an XCom; a missing one is no error."""
-        comms, message = _send_message("DeleteXCom", **address(key, where))
+        comms, message = addressed("DeleteXCom", **address(key, where))
         await comms.asend(message)
 
     async def task_states(self, dag_id: str, run_id: str, only: TaskKey | None = None) -> dict[str, str | None]:
         """Return the states of a Dag run's tasks, or of one."""
-        comms, message = _send_message("GetTaskStates", dag_id=dag_id, run_ids=[run_id], **_one(only))
+        comms, message = addressed("GetTaskStates", dag_id=dag_id, run_ids=[run_id], **_one(only))
         answer = await comms.asend(message)
         return dict(answer.task_states.get(run_id, {}))
 
     async def variables(self, prefix: str) -> list[str]:
         """Return the names of Variables that begin so."""
-        comms, message = _send_message("GetVariableKeys", prefix=prefix)
+        comms, message = addressed("GetVariableKeys", prefix=prefix)
         return names_in(await comms.asend(message))
 
     async def delete_variable(self, name: str) -> None:
         """Delete a Variable."""
-        comms, message = _send_message("DeleteVariable", key=name)
+        comms, message = addressed("DeleteVariable", key=name)
         await comms.asend(message)
 
 

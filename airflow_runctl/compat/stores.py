@@ -69,10 +69,10 @@ def variable_of(where: TaskKey, try_number: int) -> str:
     return f"{prefix_of(where)}{try_number}"
 
 
-def attempt_of(name: str) -> int | None:
-    """Return the attempt whose Variable has this name; ``None`` if it is none of ours."""
+def attempt_of(name: str) -> int:
+    """Return the attempt whose Variable has this name; 0 if it is none of ours."""
     number = name.rpartition(".")[2]
-    return int(number) if number.isdecimal() else None
+    return int(number) if number.isdecimal() else 0
 
 
 def value_in(answer: Any) -> Any:
@@ -109,6 +109,12 @@ def _raise_refusal(answer: Any) -> None:
 
 
 def _send(name: str, **fields: Any) -> Any:
+    comms, message = addressed(name, **fields)
+    return comms.send(message)
+
+
+def addressed(name: str, **fields: Any) -> tuple[Any, Any]:
+    """Return whom a process of Airflow 3 asks, and a message to it."""
     from airflow.sdk.execution_time import comms, task_runner
 
-    return task_runner.SUPERVISOR_COMMS.send(getattr(comms, name)(**fields))
+    return task_runner.SUPERVISOR_COMMS, getattr(comms, name)(**fields)

@@ -191,9 +191,7 @@ class Ledger:
 
     def released(self, handle: Handle, ownership: Ownership) -> None:
         """Record that the task is over and the run is not: it belongs to the Dag run, or to nobody."""
-        self._put_store(RELEASED, handle)
-        if ownership is Ownership.NOBODY:
-            self._second.forget()  # no clear is to end it
+        self._put_store(RELEASED, handle, is_nobodys=ownership is Ownership.NOBODY)
 
     def over(self, run: ExternalRun, status: RunStatus | None, note: StopNote | None) -> None:
         """Record that the run is over: its handle goes, the audit record stays."""
@@ -239,7 +237,9 @@ class Ledger:
     def _push(self, key: str, value: Any) -> None:
         set_xcom(key, value, self.where)
 
-    def _put_store(self, phase: str, handle: Handle | None, candidates: Sequence[str] = ()) -> None:
+    def _put_store(
+        self, phase: str, handle: Handle | None, candidates: Sequence[str] = (), *, is_nobodys: bool = False
+    ) -> None:
         self._phase, self._handle = phase, handle
         if self._store is None:
             return
@@ -256,7 +256,10 @@ class Ledger:
             **({"candidates": [*candidates]} if candidates else {}),
         }
         self._store.set(STORE_KEY, record)
-        self._second.keep(record)
+        if phase == OVER or is_nobodys:
+            self._second.forget()  # a clear has nothing to end
+        else:
+            self._second.keep(record)
 
 
 def keep_link(run: ExternalRun, where: TaskKey) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from airflow_runctl.compat import CLEARS_FORGET, Channel, Variables, attempt_of, prefix_of, variable_of
-from airflow_runctl.control.records import OVER, STARTING
+from airflow_runctl.control.records import STARTING
 from airflow_runctl.control.seal import handle_of, open_handle
 from airflow_runctl.exceptions import HandleError
 from airflow_runctl.hooks.base import Access
@@ -50,7 +50,7 @@ class SecondHome:
             return None
         self._left = {name for name in self._variables.names(prefix_of(self._owner.key)) if attempt_of(name)}
         kept = None
-        for name in sorted(self._left, key=_attempt, reverse=True):
+        for name in sorted(self._left, key=attempt_of, reverse=True):
             if (kept := self._variables.get(name)) is not None:
                 break
         if kept is None:
@@ -67,11 +67,8 @@ class SecondHome:
         self._left.add(variable_of(self._owner.key, try_number))
 
     def keep(self, record: Record) -> None:
-        """Keep the record of a run that may be alive; forget it once its run is over."""
+        """Keep the record of a run that may be alive."""
         if not CLEARS_FORGET:
-            return
-        if record["phase"] == OVER:
-            self.forget()
             return
         shown = record["handle"] or {}
         began = shown.get("started_at")
@@ -107,9 +104,5 @@ async def forget(channel: Channel, owner: Owner) -> None:
     if not CLEARS_FORGET:
         return
     for name in await channel.variables(prefix_of(owner.key)):
-        if 0 < _attempt(name) <= owner.try_number:
+        if 0 < attempt_of(name) <= owner.try_number:
             await channel.delete_variable(name)
-
-
-def _attempt(name: str) -> int:
-    return attempt_of(name) or 0

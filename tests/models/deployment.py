@@ -793,7 +793,7 @@ class Deployment:
 
     def _beyond_a_clear(self, task: Task) -> dict[str, Any]:
         names = [name for name in self.airflow.variables if name.startswith(prefix_of(task.key))]
-        kept = self.airflow.variables[max(names, key=lambda name: attempt_of(name) or 0)] if names else None
+        kept = self.airflow.variables[max(names, key=lambda name: attempt_of(name))] if names else None
         opened = _opened(self.config.vendor, json.loads(kept)["token"]) if kept else None
         record: dict[str, Any] = json.loads(opened.ids[RECORD]) if opened else {}
         return record
