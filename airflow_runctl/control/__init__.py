@@ -37,6 +37,7 @@ In the order in which one reads them:
 ``start.py``              writing ahead and starting, once; what an unclear answer means
 ``takeover.py``           what a further try does with the run that an earlier one left
 ``watch.py``              following a run to its end or to a limit
+``rounds.py``             following many with one list of the vendor's, in the triggerer
 ``slow_runs.py``          reporting a run that takes long
 ``verdict.py``            what the end of the watching means for the task: result or error, retry or none
 ``after_error.py``        whether a run is stopped when its task fails, or left to a further try
@@ -61,6 +62,7 @@ What does a retry, or a clear, do with what was left?        ``takeover.py``
 When is a stop confirmed, and how often is it asked for?    ``stop.py``
 Which limit applies, and from when does it count?           ``operators/base.py``; how it is kept: ``watch.py``
 How long are bad answers put up with?                       ``watch.py``
+When is a list of runs believed?                            ``rounds.py``
 Which run did a start make that did not say?                ``vendors/snaplogic/lineup.py``; lost: ``identity.py``
 What can a deadline see of a task?                          ``inventory.py``, ``stop_dag_run.py``
 Who may stop this run?                                      ``seal.py`` (handles), ``ownership.py`` (kills)

@@ -21,11 +21,12 @@ from airflow_runctl.control.ownership import is_followed
 from airflow_runctl.control.readiness import ask_airflow_something, loaded, make_ready
 from airflow_runctl.control.recording import Recording
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent, noted_stop
+from airflow_runctl.control.rounds import follow_together
 from airflow_runctl.control.seal import describe, name_of
 from airflow_runctl.control.slow_runs import Callback, SlowRun, acall
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
 from airflow_runctl.control.stop_many import Connections, Target, stop_target
-from airflow_runctl.control.watch import POLL_INTERVAL, POLL_PATIENCE, RIDE_OUT, Slow, Watched, follow
+from airflow_runctl.control.watch import POLL_INTERVAL, RIDE_OUT, Slow, Watched, follow
 from airflow_runctl.exceptions import ConnectionUnreadable, RunctlError
 from airflow_runctl.runs import HANDLE_KEY, RunStatus, StopReason, TaskKey
 from airflow_runctl.vendors.base import Flow
@@ -127,7 +128,7 @@ class ExternalRunTrigger(BaseTrigger):
         target = await self._open_patiently()
         await self._make_ready(target)
         try:
-            return await target.access.adrive(self._follow(target), POLL_PATIENCE, listener=self._heard)
+            return await follow_together(target.access, target.run, self._follow(target), self._heard)
         finally:
             await self._recording.settle()
 

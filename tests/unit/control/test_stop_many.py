@@ -121,7 +121,7 @@ def test_no_more_than_the_setting_says_are_under_way_at_once(access: Access, ser
 def test_runs_for_which_the_vendor_hangs_hold_up_and_hide_no_others(
     access: Access, server: ManyRuns, hang: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stop_many, "STOP_PATIENCE", Patience(total=0.5, answer=5.0))
+    monkeypatch.setattr(stop_many, "STOP_PATIENCE", Patience(total=0.5, answer=4.0))
     monkeypatch.setattr(turns, "SLOW_AFTER", 0.05)
     monkeypatch.setattr(turns, "MOST_SLOW", hang)
     names = [*(f"hang-{number}" for number in range(hang)), *(f"run-{number}" for number in range(100))]
