@@ -36,7 +36,7 @@ RUNS = [f"run-{number}" for number in range(12)]
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounds, "POLL_PATIENCE", Patience(total=0.02))
-    monkeypatch.setattr(rounds, "LIST_PATIENCE", Patience(total=0.02, answer=20.0))
+    monkeypatch.setattr(rounds, "LIST_PATIENCE", Patience(total=0.02, answer=2 * ENOUGH))
 
 
 @pytest.fixture
@@ -143,9 +143,12 @@ def test_run_that_ends_is_noticed_and_the_others_go_on(
     async def doing(watchers: Watchers) -> None:
         watchers.begin(access, *RUNS)
         await until(lambda: server.count("list") >= 2)
-        server.states["run-3"] = word
-        assert await watchers.ends("run-3") == [state]
-        assert watchers.over() == {"run-3"}
+        last = [run for what, run, _ in server.requests if what == "look"][-1]
+        server.states[last] = word
+        asked = server.count("list")
+        assert await watchers.ends(last) == [state]
+        assert watchers.over() == {last}
+        assert server.count("list") - asked < 6, "before its turn to be looked at itself came again"
 
     go(doing)
 
@@ -189,7 +192,8 @@ def test_run_that_the_list_leaves_out_is_looked_at_itself(access: Access, server
     async def doing(watchers: Watchers) -> None:
         server.listed = lambda: {run: state for run, state in server.states.items() if run != "run-1"}
         watchers.begin(access, *RUNS)
-        await until(lambda: server.looks()["run-1"] >= 4)
+        await until(lambda: server.count("list") >= 6)
+        assert server.looks()["run-1"] >= 5, "not in its turn alone"
         server.states["run-1"] = "Completed"
         assert await watchers.ends("run-1") == [RunState.SUCCEEDED]
 
@@ -202,8 +206,10 @@ def test_list_that_stays_behind_is_found_out_and_not_asked_any_more(access: Acce
         server.listed = lambda: before
         watchers.begin(access, *RUNS)
         await until(lambda: server.count("list") >= 2)
+        asked = server.count("list")
         server.states = dict.fromkeys(RUNS, "Completed")
         assert set(await watchers.ends(*RUNS)) == {RunState.SUCCEEDED}
+        assert server.count("list") - asked < 6, "before each had its turn"
 
     go(doing)
 
@@ -270,10 +276,13 @@ def test_list_that_hangs_holds_up_no_limit_and_no_run_that_just_began(access: Ac
 
 def test_run_whose_looks_fail_is_lost_though_the_list_shows_it(access: Access, server: ListedRuns) -> None:
     async def doing(watchers: Watchers) -> Watched:
+        watchers.begin(access, *RUNS, ride_out=1.0)
+        await until(lambda: server.count("list") >= 2)
         server.broken = {"run-4"}
-        watchers.begin(access, *RUNS, ride_out=0.5)
+        looks = server.looks()["run-4"]
         lost = await asyncio.wait_for(watchers.tasks["run-4"], ENOUGH)
         assert watchers.over() == {"run-4"}
+        assert server.looks()["run-4"] - looks >= 5, "once in each interval, now that a look failed"
         return lost
 
     assert "HTTP 500" in (go(doing).lost or "")
