@@ -27,6 +27,7 @@ from airflow_runctl.control.slow_runs import Callback, SlowRun, acall
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
 from airflow_runctl.control.stop_many import Connections, Target, stop_target
 from airflow_runctl.control.watch import POLL_INTERVAL, RIDE_OUT, Slow, Watched, follow
+from airflow_runctl.control.watched_here import watched
 from airflow_runctl.exceptions import ConnectionUnreadable, RunctlError
 from airflow_runctl.runs import HANDLE_KEY, RunStatus, StopReason, TaskKey
 from airflow_runctl.vendors.base import Flow
@@ -128,7 +129,8 @@ class ExternalRunTrigger(BaseTrigger):
         target = await self._open_patiently()
         await self._make_ready(target)
         try:
-            return await follow_together(target.access, target.run, self._follow(target), self._heard)
+            with watched(self._where(), target):
+                return await follow_together(target.access, target.run, self._follow(target), self._heard)
         finally:
             await self._recording.settle()
 
