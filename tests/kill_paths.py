@@ -41,6 +41,7 @@ class KillPath:
 START, UNCLEAR_START = "operators/test_start.py", "operators/test_unclear_start.py"
 LIMITS, END, KILL = "operators/test_limits.py", "operators/test_end.py", "operators/test_kill.py"
 DEFERRAL, TAKEOVER = "operators/test_deferral.py", "operators/test_takeover.py"
+WATCHED_HERE = "control/test_watched_here.py"
 ROUNDS = "control/test_rounds.py"
 SECOND_HOME = "control/test_second_home.py"
 TRIGGER, NOTIFIER = "triggers/test_run.py", "test_notifications.py"
@@ -349,7 +350,7 @@ PATHS = [
     KillPath(
         "the Dag-level callback stops what is recorded",
         "control/stop_dag_run.py",
-        "            return lambda: self._stop(connections, found.where, handle)\n",
+        "            return lambda: self._stop(connections, found.where, handle, begun)\n",
         "            return None\n",
         (NOTIFIER, ""),
     ),
@@ -683,6 +684,28 @@ PATHS = [
         "        self.word = None\n        try:",
         "        try:",
         (ROUNDS, "whose_looks_fail"),
+    ),
+    # what is watched here need not be read
+    KillPath(
+        "a deadline stops what its triggerer watches without reading a handle",
+        "triggers/run.py",
+        "            with watched(self._where(), target):\n",
+        "            with suppress():\n",
+        (WATCHED_HERE, "no_handle_can_be_read"),
+    ),
+    KillPath(
+        "a run of a later attempt is not hidden by one that is still watched",
+        "control/stop_dag_run.py",
+        'begun = at_once.pop((found.where, handle.get("token")), None)',
+        "begun = next((at_once.pop(key) for key in list(at_once) if key[0] == found.where), None)",
+        (WATCHED_HERE, "not_hidden"),
+    ),
+    KillPath(
+        "a stop that failed over a connection of before is tried over that of now",
+        "control/stop_dag_run.py",
+        "is not None and report.error is None:\n            return report",
+        "is not None:\n            return report",
+        (WATCHED_HERE, "connection_of_before"),
     ),
     # nothing is loaded when it is needed most
     KillPath(
