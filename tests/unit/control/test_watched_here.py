@@ -103,8 +103,8 @@ def test_each_run_is_told_once_and_reported_once(triggerer: Triggerer, box: Sand
 
 def test_run_of_a_later_attempt_is_not_hidden_by_one_that_is_still_watched(triggerer: Triggerer, box: Sandbox) -> None:
     earlier = triggerer.start("one")
-    triggerer.fake.xcoms.clear()  # as a clear does
-    triggerer.fake.store.clear()
+    for records in (triggerer.fake.xcoms, triggerer.fake.store, triggerer.fake.variables):
+        records.clear()
     triggerer.start("one", try_number=2)
     assert len(box.runs()) == 2
     reports = triggerer.while_watched([earlier], triggerer.deadline)
