@@ -45,6 +45,7 @@ In the order in which one reads them:
 ``inventory.py``          what the tasks of a Dag run have recorded
 ``siblings.py``           whose turn it is to start, where runs could be taken for each other's
 ``task_names.py``         which of a Dag run's tasks are meant by the names that a user gives
+``garbage.py``            Python's garbage collector, which waits while many runs are stopped
 ``stop_many.py``          many runs at once, a report on each
 ``watched_here.py``       the runs that this process watches, whose handles need not be read first
 ``stop_dag_run.py``       all that a Dag run left alive, starts in flight included

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_runctl.compat import Channel
+from airflow_runctl.control.garbage import collected_later
 from airflow_runctl.control.recording import Recording, quietly
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent
 from airflow_runctl.control.rounds import look_now
@@ -141,7 +142,8 @@ async def stop_target(
     flow = stop(access.vendor, run, note, timeout=timeout, not_after=not_after)
     name = f"{access.vendor.label} run {run.run_id}"
     try:
-        result = await access.adrive(flow, STOP_PATIENCE, listener=record)
+        with collected_later():
+            result = await access.adrive(flow, STOP_PATIENCE, listener=record)
     except RunctlError as error:
         log.error("%s was not stopped (%s): %s", name, note.reason.value, error)
         return Report(name, where, error=str(error))

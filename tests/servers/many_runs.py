@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -57,6 +58,8 @@ class ManyRuns:
         self._entries: dict[str, bytes] = {}
         """The live runs, each as the list has it."""
         self.loop = asyncio.new_event_loop()
+        self.on_request: Callable[[], object] = lambda: None
+        """Called with each request."""
         self.port = 0
         self.connections: set[asyncio.Transport] = set()
         self._ready = threading.Event()
@@ -87,6 +90,7 @@ class ManyRuns:
 
     def answer(self, method: bytes, path: str, query: str = "", body: bytes = b"") -> bytes | None:
         """Return the body of the answer; ``None`` for none."""
+        self.on_request()
         if path.startswith("/_server/"):
             told = getattr(self, f"_do_{path.rpartition('/')[2]}")(**dict(parse_qsl(query)))
             return json.dumps(told).encode()
