@@ -36,16 +36,16 @@ class Watching:
     :param p99: ms for which the event loop was late, of a hundred timers the second latest.
     :param worst: the same of the latest.
     :param requests: in each interval.
+    :param requests_per_poll: for each time that a run's state was told.
     :param memory: KiB for each run.
-    :param cpu_share: of one core.
     """
 
     cpu: float
     p99: float
     worst: float
     requests: float
+    requests_per_poll: float
     memory: float
-    cpu_share: float
 
     def or_better(self, other: Watching) -> Watching:
         """Return the lesser figure of each kind: what else the machine does makes none less than it is."""
@@ -187,14 +187,15 @@ async def _measured(
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     late = sorted(ticks.late)
+    told = max(1, now["told"] - seen["told"])
     requests = sum(now.get(what, 0) - seen.get(what, 0) for what in ("look", "list"))
     return Watching(
-        cpu=1_000 * cpu / max(1, now["told"] - seen["told"]),
+        cpu=1_000 * cpu / told,
         p99=1_000 * late[int(0.99 * (len(late) - 1))],
         worst=1_000 * late[-1],
         requests=requests / (took / interval),
+        requests_per_poll=requests / told,
         memory=memory / 1_024 / runs,
-        cpu_share=cpu / took,
     )
 
 
