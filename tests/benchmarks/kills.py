@@ -39,14 +39,14 @@ def kill(who: str, url: str, runs: int, again: bool) -> tuple[int, float]:
 
     snaplogic.quiet()
     if who != OURS:
-        return asyncio.run(_killed(peers.triggers(who, url, runs, 60.0), lambda: None, url, runs, again))
+        return asyncio.run(_killed(peers.triggers(who, url, 60.0, runs), lambda: None, url, runs, again))
     owned = snaplogic.handles(snaplogic.connect(url), runs)
     with snaplogic.airflow(owned, AIRFLOW_ANSWERS) as fake:
 
         def clear() -> None:
             fake.states.update(dict.fromkeys(fake.states))
 
-        return asyncio.run(_killed(snaplogic.triggers(owned, 60.0), clear, url, runs, again))
+        return asyncio.run(_killed(snaplogic.triggers(owned, 60.0, runs), clear, url, runs, again))
 
 
 async def _killed(

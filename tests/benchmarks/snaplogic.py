@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -52,10 +53,10 @@ def handles(access: Access, runs: int) -> dict[TaskKey, dict[str, Any]]:
     return found
 
 
-def triggers(owned: dict[TaskKey, dict[str, Any]], interval: float) -> list[ExternalRunTrigger]:
-    """Return the triggers of deferred tasks, as the triggerer makes them."""
+def triggers(owned: dict[TaskKey, dict[str, Any]], interval: float, runs: int) -> list[ExternalRunTrigger]:
+    """Return the triggers of the first so many of the deferred tasks, as the triggerer makes them."""
     made = []
-    for where, handle in owned.items():
+    for where, handle in islice(owned.items(), runs):
         trigger = ExternalRunTrigger(handle, interval)
         there: Any = SimpleNamespace(
             id=where.task_id,
