@@ -40,10 +40,19 @@ def growth(points: Iterable[Point]) -> tuple[list[str], list[list[str]]]:
     """Return heads and lines of the table of costs: a column for each number of runs."""
     points = list(points)
     sizes = sorted({point.runs for point in points})
-    figures = {(point.cost, point.who, point.runs): f"{point.figure:,.2f} {point.unit}".strip() for point in points}
-    kinds = dict.fromkeys((point.cost, point.who) for point in points)
+    figures = {(point.cost, point.who, point.runs): shown(point) for point in points}
+    costs = list(dict.fromkeys(point.cost for point in points))
+    kinds = sorted(
+        {(point.cost, point.who) for point in points}, key=lambda kind: (costs.index(kind[0]), kind[1] != "ours")
+    )
     lines = [[*kind, *(figures.get((*kind, runs), "-") for runs in sizes)] for kind in kinds]
     return ["cost", "of", *(f"{runs:,} runs" for runs in sizes)], lines
+
+
+def shown(point: Point) -> str:
+    """Return a figure with about three digits, and its unit."""
+    digits = 2 if point.figure < 10 else 1 if point.figure < 100 else 0
+    return f"{point.figure:,.{digits}f} {point.unit}".strip()
 
 
 def markdown(machine: dict[str, str], rows: Iterable[Row], points: Iterable[Point]) -> str:

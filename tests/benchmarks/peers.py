@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -63,16 +64,25 @@ def vendors() -> ManyRunsElsewhere:
     return ManyRunsElsewhere(__name__)
 
 
-def triggers(peer: str, url: str, runs: int, interval: float) -> list[Any]:
+def triggers(peer: str, url: str, interval: float, runs: int) -> list[Any]:
     """Return the triggers of so many deferred tasks, made as the peer's operator makes them."""
-    return {DBT_CLOUD: _dbt_cloud, DATABRICKS: _databricks}[peer](url, runs, interval)
+    return {DBT_CLOUD: _dbt_cloud, DATABRICKS: _databricks}[peer](url, interval, runs)
 
 
-def _dbt_cloud(url: str, runs: int, interval: float) -> list[Any]:
-    from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudHook
+def _dbt_cloud(url: str, interval: float, runs: int) -> list[Any]:
     from airflow.providers.dbt.cloud.triggers.dbt import DbtCloudRunJobTrigger
 
     _connection("dbt_cloud_default", conn_type="dbt_cloud", host=urlsplit(url).netloc, login="1", password="token")
+    _speak_http()
+    end = time.time() + 24 * 3600
+    return [DbtCloudRunJobTrigger("dbt_cloud_default", number, end, interval, 1) for number in range(1, runs + 1)]
+
+
+@cache
+def _speak_http() -> None:
+    """Put ``http://`` where dbt Cloud's hook has written ``https://``."""
+    from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudHook
+
     as_installed = DbtCloudHook.get_request_url_params
 
     def without_tls(*arguments: Any, **more: Any) -> tuple[str, dict[str, Any]]:
@@ -80,11 +90,9 @@ def _dbt_cloud(url: str, runs: int, interval: float) -> list[Any]:
         return address.replace("https://", "http://", 1), params
 
     DbtCloudHook.get_request_url_params = staticmethod(without_tls)  # type: ignore[method-assign]
-    end = time.time() + 24 * 3600
-    return [DbtCloudRunJobTrigger("dbt_cloud_default", number, end, interval, 1) for number in range(1, runs + 1)]
 
 
-def _databricks(url: str, runs: int, interval: float) -> list[Any]:
+def _databricks(url: str, interval: float, runs: int) -> list[Any]:
     from airflow.providers.databricks.triggers.databricks import DatabricksExecutionTrigger
 
     at = urlsplit(url)

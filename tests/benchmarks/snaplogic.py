@@ -8,7 +8,8 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -43,7 +44,7 @@ def quiet() -> None:
 
 def handles(access: Access, runs: int) -> dict[TaskKey, dict[str, Any]]:
     """Return the handles of so many runs, each with the deferred task that owns it."""
-    began = datetime.now(UTC) - timedelta(minutes=5)
+    began = datetime.now(UTC)  # an older run is looked at less often
     found = {}
     for number, run_id in enumerate(run_ids(runs)):
         where = TaskKey(DAG_ID, RUN_ID, f"run_{number}")
@@ -52,10 +53,10 @@ def handles(access: Access, runs: int) -> dict[TaskKey, dict[str, Any]]:
     return found
 
 
-def triggers(owned: dict[TaskKey, dict[str, Any]], interval: float) -> list[ExternalRunTrigger]:
-    """Return the triggers of deferred tasks, as the triggerer makes them."""
+def triggers(owned: dict[TaskKey, dict[str, Any]], interval: float, runs: int) -> list[ExternalRunTrigger]:
+    """Return the triggers of the first so many of the deferred tasks, as the triggerer makes them."""
     made = []
-    for where, handle in owned.items():
+    for where, handle in islice(owned.items(), runs):
         trigger = ExternalRunTrigger(handle, interval)
         there: Any = SimpleNamespace(
             id=where.task_id,

@@ -6,7 +6,9 @@ from airflow.sdk import DAG
 
 from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
 
-for mode in ("deferred", "worker"):
+LIMITS = {"deferred": timedelta(seconds=10), "worker": timedelta(seconds=20)}
+
+for mode, limit in LIMITS.items():
     with DAG(f"limit_{mode}", schedule=None):
         SnapLogicTriggerTaskOperator(
             task_id="run",
@@ -14,5 +16,5 @@ for mode in ("deferred", "worker"):
             returns_ruuid=True,
             deferrable=mode == "deferred",
             poll_interval=0.5,
-            max_runtime=timedelta(seconds=10),
+            max_runtime=limit,
         )
