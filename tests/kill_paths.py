@@ -107,8 +107,8 @@ PATHS = [
     KillPath(
         "the request goes out before the first look, and before a word to Airflow",
         "control/attempt.py",
-        "timeout=KILL_SECONDS, look_first=False)",
-        "timeout=KILL_SECONDS)",
+        "timeout=KILL_SECONDS, look_first=False, in_signal_handler=True)",
+        "timeout=KILL_SECONDS, in_signal_handler=True)",
         (KILL, "killed_task_stops or kill_is_over"),
     ),
     KillPath(
@@ -433,7 +433,7 @@ PATHS = [
     KillPath(
         "a kill speaks in nobody's name",
         "compat/channels.py",
-        "    return ContextVars()\n",
+        "    context = ContextVars()\n    carry_trace(context)\n    return context\n",
         "    from contextvars import copy_context\n\n    return copy_context()\n",
         (SECOND_HOME, "in_nobodys_name"),
     ),

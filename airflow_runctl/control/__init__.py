@@ -24,6 +24,7 @@ killed and stopped it), ``released`` (it belongs to the Dag run, or to nobody), 
 In the order in which one reads them:
 
 ========================  =========================================================================================
+``audit.py``              telling what happens to a run: the audit log, metrics, spans
 ``stop.py``               how one run is stopped: look, ask, confirm by looking; and what is noted of it
 ``seal.py``               the handle: a run as others may carry it, and how it is opened again
 ``records.py``            what is recorded, where, and in which form

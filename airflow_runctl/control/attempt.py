@@ -20,16 +20,18 @@ from airflow_runctl.compat import (
     mask_secret,
     when_airflow_was_told,
 )
+from airflow_runctl.control import audit
 from airflow_runctl.control.ledger import Ledger
 from airflow_runctl.control.ownership import is_handed_on
 from airflow_runctl.control.recording import BlockingRecording
 from airflow_runctl.control.seal import Handle
 from airflow_runctl.control.siblings import Siblings
 from airflow_runctl.control.slow_runs import Callback, SlowRun, call
-from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, outcome_of, stop
+from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, outcome_of, stop, tell_of
 from airflow_runctl.control.watch import Slow
 from airflow_runctl.exceptions import RunctlError, RunStopped
 from airflow_runctl.hooks.base import Access
+from airflow_runctl.metrics import begin
 from airflow_runctl.runs import (
     HANDLE_KEY,
     SECRET_IDS,
@@ -55,6 +57,9 @@ KILLED_LOOK: Final = 1.0
 
 NAP: Final = 0.5
 """Longest sleep in one piece, so that a kill is noticed soon."""
+
+BY: Final = "worker"
+"""Who acts here, for records and events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,7 @@ class Attempt:
     def __init__(
         self, access: Access, ledger: Ledger, terms: Terms, log: Any, siblings: frozenset[str] = frozenset()
     ) -> None:
+        begin()
         self.access = access
         self.ledger = ledger
         self.terms = terms
@@ -108,6 +114,8 @@ class Attempt:
         self._last_stop: StopNote | None = None
         self._kill_note: StopNote | None = None
         """What the stop of a kill came to within the time of the signal handler."""
+        self._kill_came: tuple[StopResult | RunctlError, float] | None = None
+        """The same and its seconds, until it is told of: in a signal handler nothing may be."""
         self._recording = BlockingRecording()
         self.started: Started | None = None
         """What the vendor answered to the start, if this attempt has sent it."""
@@ -240,11 +248,26 @@ class Attempt:
         looks before it acts.
         """
         run = self.own()
+        self._tell_of_kill()
         self.run = None
+        is_told = self._was_closed_by_another(note)
         try:
-            self.ledger.over(run, status, self._stop_of_a_kill(run, status) or note or self.ledger.noted_stop(run))
+            note = self._stop_of_a_kill(run, status) or note or self.ledger.noted_stop(run)
+            self.ledger.over(run, status, note)
         except Exception:
             self.log.warning("Could not record the end of run %s", run.run_id, exc_info=True)
+        if not is_told:
+            stopped = note is not None and outcome_of(self.access.vendor, status) is StopOutcome.STOPPED
+            audit.ended(run, status, BY, stopped=stopped)
+
+    def _was_closed_by_another(self, note: StopNote | None) -> bool:
+        """Return True if whoever stopped the run has recorded, and told of, its end: it has one only."""
+        if note is None or note.outcome is None:
+            return False
+        try:
+            return self.ledger.is_closed()
+        except Exception:
+            return False
 
     def result(self, run: ExternalRun, status: RunStatus) -> dict[str, Any]:
         """Return what a start operator returns."""
@@ -264,7 +287,7 @@ class Attempt:
         """
         self.put_right()
         run = self.own()
-        flow = stop(self.access.vendor, run, StopNote(reason, "worker", text), timeout=self.terms.stop_timeout)
+        flow = stop(self.access.vendor, run, StopNote(reason, BY, text), timeout=self.terms.stop_timeout)
         try:
             result = self.drive(flow, STOP_PATIENCE)
         except AnotherRun:
@@ -326,15 +349,18 @@ class Attempt:
             self._kill_now(self._named_otherwise() or self.run)
 
     def _kill_now(self, run: ExternalRun) -> None:
-        note = StopNote(StopReason.KILLED, "worker")
+        began = time.time()
+        note = StopNote(StopReason.KILLED, BY, since=began)
         patience = Patience(total=KILL_SECONDS, until=time.time() + KILL_SECONDS)
-        flow = stop(self.access.vendor, run, note, timeout=KILL_SECONDS, look_first=False)
+        flow = stop(self.access.vendor, run, note, timeout=KILL_SECONDS, look_first=False, in_signal_handler=True)
         try:
             result = self.access.drive(flow, patience, listener=self._note_kill)
         except RunctlError as error:
+            self._kill_came = error, time.time() - began
             # The watch, if it lives on, looks again and says what became of the run.
             self._kill_said = f"the stop was sent, its outcome is unknown ({error})"
         else:
+            self._kill_came = result, time.time() - began
             self._kill_said = f"{result.outcome.value} in {result.seconds:.1f} s"
 
     def _note_kill(self, what: object) -> None:
@@ -351,6 +377,7 @@ class Attempt:
             passed = datetime.now(UTC) - datetime.fromisoformat(note.asked_at)
             outcome = outcome_of(self.access.vendor, status)
             note = replace(note, outcome=outcome, seconds=round(passed.total_seconds(), 3))
+            audit.confirmed_late(run, note.reason, outcome, note.by, passed.total_seconds())
         return None if note.yields_to(self.ledger.noted_stop(run)) else note
 
     # -- driving -----------------------------------------------------------------------------------------
@@ -361,6 +388,13 @@ class Attempt:
             return self.access.drive(flow, patience, sleep=self.sleep, listener=self._heard, owned=self.siblings.owned)
         finally:
             self._recording.wait()
+            self._tell_of_kill()
+
+    def _tell_of_kill(self) -> None:
+        """Tell of the stop that a signal handler has sent, once out of it."""
+        came, self._kill_came = self._kill_came, None
+        if came is not None and self.run is not None and self._kill_note is not None:
+            tell_of(self.run, self._kill_note, *came)
 
     def sleep(self, seconds: float) -> None:
         """Sleep in naps, less when the task was killed: what is left of its time is short.
@@ -389,12 +423,15 @@ class Attempt:
             self.log.warning("Could not record the kill", exc_info=True)
         if self.run is not None and self._kill_note is not None:
             self._record(self.run, self._kill_note)
+        self._tell_of_kill()
         self.log.info("Killed: %s", self._kill_said)
 
     def _heard(self, what: object) -> None:
         """Log a change of state; record a stop."""
         if isinstance(what, RunStatus):
             self.log.info("%s (%s)", what.vendor_state, what.state.value)
+            if self.run is not None:
+                audit.changed(self.run, what, BY)
         elif isinstance(what, Exception):
             self.log.debug("A bad poll: %s", what)
         elif isinstance(what, Slow):
@@ -413,7 +450,7 @@ class Attempt:
         """Report a slow run; nothing is done to it."""
         run = SlowRun(self.handle, self.ledger.where, self.terms.owner.try_number, slow.seconds)
         self.log.warning("%s", run)
-        run.count(in_triggerer=False)
+        run.count()
         if self.terms.warn_callback:
             call(self.terms.warn_callback, run.context())
 

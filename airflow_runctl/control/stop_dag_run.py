@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from airflow_runctl.compat import Channel
+from airflow_runctl.control import audit
 from airflow_runctl.control.identity import lists_until, search_lost
 from airflow_runctl.control.inventory import Found, look_for_handles, owned_by_others
 from airflow_runctl.control.recording import quietly
@@ -147,6 +148,7 @@ class DagRunStop:
             log.info("dry run: %s of %s would be stopped", found.run_id, where)
             return Report(name, where)
         run = replace(target.run, run_id=found.run_id, ids=found.ids)
+        audit.found(run, self.note.by)
         target = replace(target, run=run)
         return await stop_target(self.channel, target, self.note, self.timeout, not_after=self.not_after)
 

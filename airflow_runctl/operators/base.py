@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -303,7 +304,7 @@ class StartRunOperator(BaseOperator):
     def _watch_here(self, context: Context, attempt: Attempt) -> tuple[ExternalRun, Watched]:
         """Watch the run to its end; another one, should the start's own answer say that this is somebody else's."""
         from airflow_runctl.control.attempt import AnotherRun
-        from airflow_runctl.control.watch import POLL_PATIENCE, configured_ride_out, follow
+        from airflow_runctl.control.watch import POLL_PATIENCE, configured_ride_out, follow, tell_of_watching
 
         while True:
             run = attempt.own()
@@ -317,9 +318,11 @@ class StartRunOperator(BaseOperator):
                 ride_out=configured_ride_out(),
                 warn_at=self._warn_at(run),
             )
+            began = time.time()
             with suppress(AnotherRun):
                 watched = attempt.drive(flow, POLL_PATIENCE)
                 if attempt.is_its_own():
+                    tell_of_watching(run, watched, time.time() - began)
                     return run, watched
             attempt.put_right()
 
@@ -358,6 +361,7 @@ class StartRunOperator(BaseOperator):
         start and its record. The same limit is kept here, by the clock, and carried out with a stop.
         """
         from airflow_runctl.control.after_error import end_or_leave
+        from airflow_runctl.metrics import LAST_SECONDS, hand_on
 
         with kill_held_back(self.on_kill) if self.stop_on_kill else nullcontext(), alarm_held_back():
             try:
@@ -368,11 +372,14 @@ class StartRunOperator(BaseOperator):
                 if attempt.run is not None:
                     end_or_leave(attempt, context, error)
                 raise
+            finally:
+                hand_on(LAST_SECONDS)
 
     def _after_lost_trigger(self, context: Context, error: BaseException) -> None:
         """Stop the run of a trigger that failed or timed out; the event with its handle never came."""
         from airflow_runctl.control.after_error import end_or_leave
         from airflow_runctl.control.ledger import Ledger
+        from airflow_runctl.metrics import LAST_SECONDS, hand_on
 
         try:
             handle = Ledger(context, self._connect(), "").handle()
@@ -382,7 +389,10 @@ class StartRunOperator(BaseOperator):
         if handle is None:
             return
         attempt, _ = self._resume(context, handle)
-        end_or_leave(attempt, context, error)
+        try:
+            end_or_leave(attempt, context, error)
+        finally:
+            hand_on(LAST_SECONDS)
 
     def _stop_what_was_deferred(self, context: Context) -> None:
         """Stop the run of a task that is ended as it comes back from its deferral, before any method of ours.
