@@ -13,6 +13,7 @@ rest of the package imports it from here. In the order in which one reads it:
 - ``processes.py``: which of Airflow's processes this is.
 - ``channels.py``: how each process asks Airflow, from an event loop too.
 - ``loading.py``: loading what asking Airflow needs, before it is needed.
+- ``lineage.py``: OpenLineage's facet of a run; imported only where lineage is on.
 - ``database.py``: what only the metadata database of 2.11 tells.
 """
 

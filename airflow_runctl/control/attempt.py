@@ -103,8 +103,11 @@ class Attempt:
         self.terms = terms
         self.log = log
         self.siblings = Siblings(ledger.where, siblings, self.sleep)
-        self.run: ExternalRun | None = None
-        """The run that has to be ended; ``None`` once it is over, or is another's to end."""
+        self._run: ExternalRun | None = None
+        self.last_run: ExternalRun | None = None
+        """The run that the attempt had to end last, over or not."""
+        self.last_state: RunState | None = None
+        """Where that was seen to be last."""
         self.handle: Handle = {}
         self.killed = False
         """True once the task is being killed, and its run is to be stopped for that."""
@@ -120,6 +123,16 @@ class Attempt:
         self.started: Started | None = None
         """What the vendor answered to the start, if this attempt has sent it."""
         self._authority: Authority | None = None
+
+    @property
+    def run(self) -> ExternalRun | None:
+        """The run that has to be ended; ``None`` once it is over, or is another's to end."""
+        return self._run
+
+    @run.setter
+    def run(self, run: ExternalRun | None) -> None:
+        self._run = run
+        self.last_run = run or self.last_run
 
     # -- start -------------------------------------------------------------------------------------------
 
@@ -186,6 +199,7 @@ class Attempt:
         self.run = None
         word = self.started.vendor_state if self.started else ""
         state = self.access.vendor.state_of(word) if word else RunState.RUNNING
+        self.last_state = state
         shown = self.started.shown if self.started else None
         return self.result(run, RunStatus(state, word, result=dict(shown) if shown else None))
 
@@ -250,6 +264,7 @@ class Attempt:
         run = self.own()
         self._tell_of_kill()
         self.run = None
+        self.last_state = status.state if status else RunState.UNKNOWN
         is_told = self._was_closed_by_another(note)
         try:
             note = self._stop_of_a_kill(run, status) or note or self.ledger.noted_stop(run)
@@ -429,6 +444,7 @@ class Attempt:
     def _heard(self, what: object) -> None:
         """Log a change of state; record a stop."""
         if isinstance(what, RunStatus):
+            self.last_state = what.state
             self.log.info("%s (%s)", what.vendor_state, what.state.value)
             if self.run is not None:
                 audit.changed(self.run, what, BY)

@@ -36,6 +36,7 @@ from airflow_runctl.compat import (
 )
 from airflow_runctl.exceptions import HandleError, RunStopped, WrongArgument
 from airflow_runctl.links import ExternalRunLink
+from airflow_runctl.operators.lineage import TellsLineage
 from airflow_runctl.operators.start_arguments import StartArguments, check
 from airflow_runctl.runs import HANDLE_KEY, ExternalRun, Owner, Ownership, StopReason
 
@@ -54,7 +55,7 @@ RESUMED_KILL_SECONDS: Final = 30.0
 """For the stop of a run whose task is ended as it comes back from its deferral (Airflow 2.11, which gives 60 s)."""
 
 
-class StartRunOperator(BaseOperator):
+class StartRunOperator(TellsLineage, BaseOperator):
     """Starts a run at a vendor and, by default, waits for its end.
 
     :param conn_id: id of the Airflow connection.
