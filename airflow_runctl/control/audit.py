@@ -39,6 +39,8 @@ audit_log = logging.getLogger("airflow_runctl.audit")
 LONGEST_TEXT: Final = 300
 """How many characters of a reason, or of an error, an event has."""
 
+REFUSED: Final = "refused"
+
 
 def _quietly(tell: Callable[P, None]) -> Callable[P, None]:
     """Let nothing that goes wrong with telling be the run's business."""
@@ -191,7 +193,16 @@ def refused(what: str, run: ExternalRun, by: str, why: BaseException | str) -> N
 
     :param what: ``stop``, ``pause`` or ``resume``.
     """
-    _say(what, run, by=by, why=_words(why), outcome="refused")
+    _say(what, run, by=by, why=_words(why), outcome=REFUSED)
+
+
+@_quietly
+def refused_unread(what: str, where: TaskKey, by: str, why: BaseException | str) -> None:
+    """The same of a run whose handle was not opened: what stands in it may be anybody's words.
+
+    :param where: the task at which it was found.
+    """
+    _line(what, {"task": str(where)}, by=by, why=_words(why), outcome=REFUSED)
 
 
 @_quietly

@@ -21,7 +21,7 @@ from airflow_runctl.control.second_home import forget
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote
 from airflow_runctl.control.stop_many import Connections, Report, Target, broken, stop_target
 from airflow_runctl.exceptions import RunctlError
-from airflow_runctl.runs import Ownership, TaskKey
+from airflow_runctl.runs import Ownership, StopOutcome, TaskKey
 from airflow_runctl.vendors.base import Started
 
 log = logging.getLogger(__name__)
@@ -150,7 +150,11 @@ class DagRunStop:
         run = replace(target.run, run_id=found.run_id, ids=found.ids)
         audit.found(run, self.note.by)
         target = replace(target, run=run)
-        return await stop_target(self.channel, target, self.note, self.timeout, not_after=self.not_after)
+        report = await stop_target(self.channel, target, self.note, self.timeout, not_after=self.not_after)
+        if self.channel.writable and report.result is not None and report.result.is_over:
+            # No record of it was open that stop_target() could have closed.
+            audit.ended(run, report.result.status, self.note.by, stopped=report.result.outcome is StopOutcome.STOPPED)
+        return report
 
     async def _search(self, connections: Connections, where: TaskKey, target: Target) -> Started | None:
         """Look for the run of a start; again for a while, since it need not be listed at once."""
@@ -170,6 +174,7 @@ class DagRunStop:
             target = await connections.open(handle, where)
         except RunctlError as error:
             log.error("%s: %s", where, error)
+            audit.refused_unread("stop", where, self.note.by, error)
             return Report(name, where, error=str(error))
         owner = target.run.owner
         if owner is not None and owner.ownership is Ownership.NOBODY:

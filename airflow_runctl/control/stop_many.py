@@ -136,7 +136,9 @@ async def stop_target(
             if where is not None and records and what.outcome is None:
                 await recording.intend(note_intent(channel, where, what, target.handle))
         elif isinstance(what, AskingAgain) and still_wanted is not None and not await still_wanted():
-            raise RunctlError("It is not asked to stop again: by now a task follows it, and it lives on.")
+            error = RunctlError("It is not asked to stop again: by now a task follows it, and it lives on.")
+            audit.refused("stop", run, note.by, error)
+            raise error
 
     flow = stop(access.vendor, run, note, timeout=timeout, not_after=not_after)
     name = f"{access.vendor.label} run {run.run_id}"

@@ -304,9 +304,17 @@ class ExternalRunTrigger(BaseTrigger):
             else:
                 if followed:
                     self.log.warning("Told to kill %s, but its task still follows it: nothing is stopped", name)
+                    self._refused("its task still follows it")
                 return followed
         self.log.error("Told to kill %s, but Airflow does not say who follows it: nothing is stopped", name)
+        self._refused("Airflow does not say who follows it")
         return True
+
+    def _refused(self, why: str) -> None:
+        if self._target is not None:
+            audit.refused("stop", self._target.run, BY, why)
+        elif (where := self._where()) is not None:
+            audit.refused_unread("stop", where, BY, why)
 
 
 def _keep(task: asyncio.Task[Any]) -> None:

@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 
 from airflow_runctl.control import audit
+from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.notifications import StopRunsNotifier
 from airflow_runctl.operators.axiom import AxiomStopRunOperator
 from airflow_runctl.operators.vectorshift import VectorShiftPauseRunOperator, VectorShiftRunPipelineOperator
-from airflow_runctl.runs import StopReason
+from airflow_runctl.runs import HANDLE_KEY, StopReason
 from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.transport.aio import close_session
+from tests.fakes.airflow_any import Attempt
 from tests.servers.statsd import Statsd, statsd_of
 from tests.unit.later import Later
-from tests.unit.operators.tasks import MODES, VENDORS, Tasks, ends, sigterm
+from tests.unit.operators.tasks import MODES, Tasks, ends, sigterm
+from tests.unit.versions import needs_task_store
 
 pytestmark = pytest.mark.usefixtures("brisk")
 
@@ -53,8 +56,7 @@ def names(said: list[dict[str, Any]]) -> list[str]:
     return [event["event"] for event in said if event["event"] != "state"]
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize(("vendor", "mode"), [("axiom", "worker"), ("snaplogic", "deferred")])
 def test_a_run_that_ends_well(tasks: Tasks, box: Sandbox, statsd: Statsd, events: Any, vendor: str, mode: str) -> None:
     ends(box, vendor, good=True)
     attempt = tasks.run(lambda **more: tasks.start(vendor, **more), mode)
@@ -107,6 +109,45 @@ def test_a_limit(tasks: Tasks, statsd: Statsd, events: Any, mode: str) -> None:
     )
 
 
+@needs_task_store
+def test_a_run_that_a_further_try_goes_on_with_is_started_once(
+    tasks: Tasks, box: Sandbox, statsd: Statsd, events: Any
+) -> None:
+    """The first try is lost while its run goes on."""
+    tasks.fake.run(tasks.axiom(deferrable=True), retries=1)
+    ends(box, "axiom", good=True)
+    box.set_run(box.runs()[0]["run_id"], "Success")
+    assert tasks.run(lambda **more: tasks.axiom(**more), try_number=2).state == "success"
+    assert counted(statsd) == [
+        f"runctl.runs_ended,vendor=axiom,state=succeeded,{TASK}",
+        f"runctl.runs_started,vendor=axiom,{TASK}",
+    ]
+    said = events()
+    assert names(said) == ["started", "taken_over", "ended"]
+    over = next(event for event in said if event["event"] == "taken_over")
+    assert (over["why"], over["try_number"]) == ("left by attempt 1", 2)
+
+
+def test_a_kill_that_is_refused_because_the_task_goes_on(tasks: Tasks, statsd: Statsd, events: Any) -> None:
+    attempt = tasks.fake.run(tasks.axiom(deferrable=True))
+    kill(tasks, attempt)
+    assert counted(statsd) == [f"runctl.runs_started,vendor=axiom,{TASK}"]
+    refused = events()[-1]
+    assert (refused["event"], refused["outcome"], refused["why"]) == ("stop", "refused", "its task still follows it")
+
+
+def test_a_handle_that_does_not_open_is_refused(tasks: Tasks, statsd: Statsd, events: Any) -> None:
+    """Nothing that stands in it is told: whoever may write XComs could have put it there."""
+    tasks.fake.run(tasks.axiom(deferrable=True))
+    tasks.fake.put_xcom("start", HANDLE_KEY, {**tasks.handle(), "token": "2gAAAA", "vendor": "axiom", "run_id": "evil"})
+    with pytest.raises(RunctlError):
+        deadline(tasks)
+    assert counted(statsd) == [f"runctl.runs_started,vendor=axiom,{TASK}"]
+    refused = events()[-1]
+    assert (refused["event"], refused["outcome"], refused["task"]) == ("stop", "refused", "harvest/manual__1/start")
+    assert "run_id" not in refused
+
+
 def deadline(tasks: Tasks, **more: Any) -> None:
     """Stop what the Dag run has running, as a deadline's callback does."""
 
@@ -157,6 +198,20 @@ def test_a_task_that_sees_the_end_before_the_deadline_does_tells_it_alone(tasks:
     ]
 
 
+def kill(tasks: Tasks, attempt: Attempt) -> None:
+    """Tell the trigger of a deferred attempt that a user has acted on its task."""
+    deferral = attempt.deferral
+    assert deferral is not None
+
+    async def killed() -> None:
+        try:
+            await tasks.fake.trigger_of(deferral, attempt).on_kill()
+        finally:
+            await close_session()
+
+    asyncio.run(killed())
+
+
 @pytest.mark.parametrize("stop_seconds", [0.02, 1])
 def test_a_killed_task(
     tasks: Tasks, box: Sandbox, statsd: Statsd, events: Any, stop_seconds: float, monkeypatch: pytest.MonkeyPatch
@@ -182,16 +237,8 @@ def test_a_killed_task(
 
 def test_a_user_who_acts_on_a_deferred_task(tasks: Tasks, statsd: Statsd, events: Any) -> None:
     attempt = tasks.fake.run(tasks.axiom(deferrable=True))
-    assert attempt.deferral is not None
     tasks.fake.states["start"] = "failed"
-
-    async def kill() -> None:
-        try:
-            await tasks.fake.trigger_of(attempt.deferral, attempt).on_kill()
-        finally:
-            await close_session()
-
-    asyncio.run(kill())
+    kill(tasks, attempt)
     assert counted(statsd) == [
         f"runctl.runs_ended,vendor=axiom,state=stopped,{TASK}",
         f"runctl.runs_started,vendor=axiom,{TASK}",
@@ -323,16 +370,8 @@ def test_a_kill_of_a_trigger_stays_in_the_trace(tasks: Tasks, spans: Any) -> Non
     from opentelemetry import trace
 
     attempt = tasks.fake.run(tasks.axiom(deferrable=True))
-    assert attempt.deferral is not None
     tasks.fake.states["start"] = "failed"
-
-    async def kill() -> None:
-        try:
-            await tasks.fake.trigger_of(attempt.deferral, attempt).on_kill()
-        finally:
-            await close_session()
-
-    asyncio.run(kill())
+    kill(tasks, attempt)
     stop = spans()["runctl.stop"]
     assert stop.parent.span_id == trace.get_current_span().get_span_context().span_id
 
