@@ -256,6 +256,8 @@ def _say(event: str, run: ExternalRun, status: RunStatus | None = None, **more: 
 
 def _line(event: str, named: dict[str, Any], *, seconds: float | None = None, **more: Any) -> None:
     """Write one event to the audit log."""
+    if not audit_log.isEnabledFor(logging.INFO):
+        return
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     fields = {"event": event, "at": at, **named, **more, "seconds": None if seconds is None else round(seconds, 3)}
     audit_log.info("%s", json.dumps({name: value for name, value in fields.items() if value is not None}))

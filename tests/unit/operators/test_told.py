@@ -3,19 +3,21 @@
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from airflow_runctl import metrics
 from airflow_runctl.control import audit
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.notifications import StopRunsNotifier
 from airflow_runctl.operators.axiom import AxiomStopRunOperator
 from airflow_runctl.operators.vectorshift import VectorShiftPauseRunOperator, VectorShiftRunPipelineOperator
-from airflow_runctl.runs import HANDLE_KEY, StopReason
-from airflow_runctl.sandbox.client import Sandbox
+from airflow_runctl.runs import HANDLE_KEY, ExternalRun, Owner, RunState, RunStatus, StopReason, TaskKey
+from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
 from tests.fakes.airflow_any import Attempt
 from tests.servers.statsd import Statsd, statsd_of
@@ -58,7 +60,7 @@ def names(said: list[dict[str, Any]]) -> list[str]:
 
 @pytest.mark.parametrize(("vendor", "mode"), [("axiom", "worker"), ("snaplogic", "deferred")])
 def test_a_run_that_ends_well(tasks: Tasks, box: Sandbox, statsd: Statsd, events: Any, vendor: str, mode: str) -> None:
-    ends(box, vendor, good=True)
+    ends(box, vendor, good=True, seconds=0.05)
     attempt = tasks.run(lambda **more: tasks.start(vendor, **more), mode)
 
     assert attempt.state == "success", attempt.said
@@ -80,7 +82,7 @@ def test_a_run_that_ends_well(tasks: Tasks, box: Sandbox, statsd: Statsd, events
 
 @pytest.mark.parametrize("mode", MODES)
 def test_looks_are_counted(tasks: Tasks, box: Sandbox, statsd: Statsd, mode: str) -> None:
-    ends(box, "axiom", good=True)
+    ends(box, "axiom", good=True, seconds=0.2)
     tasks.run(lambda **more: tasks.axiom(**more), mode)
     polls = [line for line in statsd.lines() if line.startswith("runctl.polls,vendor=axiom:")]
     looked = len(box.requests(operation="status"))
@@ -90,7 +92,7 @@ def test_looks_are_counted(tasks: Tasks, box: Sandbox, statsd: Statsd, mode: str
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_limit(tasks: Tasks, statsd: Statsd, events: Any, mode: str) -> None:
-    attempt = tasks.run(lambda **more: tasks.axiom(max_runtime=timedelta(seconds=0.2), **more), mode)
+    attempt = tasks.run(lambda **more: tasks.axiom(max_runtime=timedelta(seconds=0.1), **more), mode)
 
     assert "took longer than max_runtime" in attempt.said
     assert counted(statsd) == [
@@ -115,7 +117,7 @@ def test_a_run_that_a_further_try_goes_on_with_is_started_once(
 ) -> None:
     """The first try is lost while its run goes on."""
     tasks.fake.run(tasks.axiom(deferrable=True), retries=1)
-    ends(box, "axiom", good=True)
+    ends(box, "axiom", good=True, seconds=0.05)
     box.set_run(box.runs()[0]["run_id"], "Success")
     assert tasks.run(lambda **more: tasks.axiom(**more), try_number=2).state == "success"
     assert counted(statsd) == [
@@ -146,6 +148,18 @@ def test_a_handle_that_does_not_open_is_refused(tasks: Tasks, statsd: Statsd, ev
     refused = events()[-1]
     assert (refused["event"], refused["outcome"], refused["task"]) == ("stop", "refused", "harvest/manual__1/start")
     assert "run_id" not in refused
+
+
+def test_the_time_of_a_stop_counts_from_when_its_limit_passed(tasks: Tasks, statsd: Statsd, events: Any) -> None:
+    """As after an hour in which no triggerer was alive."""
+    attempt = tasks.fake.run(tasks.axiom(deferrable=True))
+    assert attempt.deferral is not None
+    attempt.deferral.trigger_kwargs["limits"] = {"max_runtime": time.time() - 3600}
+    tasks.event(attempt)
+    (line,) = (line for line in statsd.lines() if line.startswith("runctl.stop_duration"))
+    assert float(line.rpartition(":")[2].removesuffix("|ms")) >= 3600_000
+    (stop,) = (event for event in events() if event["event"] == "stop")
+    assert stop["seconds"] >= 3600
 
 
 def deadline(tasks: Tasks, **more: Any) -> None:
@@ -188,7 +202,7 @@ def test_a_deadline_and_the_task_that_sees_its_run_stopped_tell_one_end(
 
 
 def test_a_task_that_sees_the_end_before_the_deadline_does_tells_it_alone(tasks: Tasks, statsd: Statsd) -> None:
-    ends(tasks.box, "axiom", good=True)
+    ends(tasks.box, "axiom", good=True, seconds=0.05)
     attempt = tasks.run(lambda **more: tasks.axiom(**more), "deferred")
     assert attempt.state == "success"
     deadline(tasks)
@@ -212,27 +226,37 @@ def kill(tasks: Tasks, attempt: Attempt) -> None:
     asyncio.run(killed())
 
 
-@pytest.mark.parametrize("stop_seconds", [0.02, 1])
+@pytest.mark.parametrize("late", [False, True])
 def test_a_killed_task(
-    tasks: Tasks, box: Sandbox, statsd: Statsd, events: Any, stop_seconds: float, monkeypatch: pytest.MonkeyPatch
+    tasks: Tasks, box: Sandbox, statsd: Statsd, events: Any, late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counted inside the signal handler, told after it; what is confirmed only later takes the first word back."""
-    monkeypatch.setattr("airflow_runctl.control.attempt.KILL_SECONDS", 0.3)
-    box.behave("snaplogic", "early-hang", stop_seconds=stop_seconds)
-    with Later(lambda: box.requests(operation="status"), sigterm):
+
+    def stops() -> list[dict[str, Any]]:
+        return [event for event in events() if event["event"] == "stop"]
+
+    def kill() -> None:
+        sigterm()
+        if late:
+            eventually(stops)
+            box.set_run(box.runs()[0]["run_id"], "Stopped")
+
+    if late:
+        box.behave("snaplogic", "early-hang", stop_seconds=3600)
+        monkeypatch.setattr("airflow_runctl.control.attempt.KILL_SECONDS", 0.1)
+        monkeypatch.setattr("airflow_runctl.control.attempt.KILLED_LOOK", 0.1)
+    with Later(lambda: box.requests(operation="status"), kill):
         attempt = tasks.run(lambda **more: tasks.snaplogic(**{**more, "poll_interval": 30.0}))
 
     assert "The task was killed" in attempt.said
-    outcomes = ["stopped"] if stop_seconds < 1 else ["confirmed_late", "requested"]
+    outcomes = ["confirmed_late", "requested"] if late else ["stopped"]
     assert counted(statsd) == [
         f"runctl.runs_ended,vendor=snaplogic,state=stopped,{TASK}",
         f"runctl.runs_started,vendor=snaplogic,{TASK}",
         "runctl.stop_duration,vendor=snaplogic,reason=killed",
         *(f"runctl.stops,vendor=snaplogic,reason=killed,outcome={outcome},{TASK}" for outcome in outcomes),
     ]
-    said = [event for event in events() if event["event"] == "stop"]
-    assert [event["outcome"] for event in said] == (["stopped"] if stop_seconds < 1 else ["requested", "stopped"])
-    assert said[-1]["seconds"] >= stop_seconds
+    assert [event["outcome"] for event in stops()] == (["requested", "stopped"] if late else ["stopped"])
 
 
 def test_a_user_who_acts_on_a_deferred_task(tasks: Tasks, statsd: Statsd, events: Any) -> None:
@@ -279,11 +303,10 @@ def test_a_stop_that_the_vendor_does_not_take(tasks: Tasks, box: Sandbox, statsd
     assert "did not take the stop" in stopped["error"]
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_bad_looks_are_errors_of_the_vendor(tasks: Tasks, box: Sandbox, statsd: Statsd, mode: str) -> None:
-    ends(box, "axiom", good=True)
+def test_bad_looks_are_errors_of_the_vendor(tasks: Tasks, box: Sandbox, statsd: Statsd) -> None:
+    ends(box, "axiom", good=True, seconds=0.05)
     box.fault("axiom", "status", "garbage", count=1)
-    attempt = tasks.run(lambda **more: tasks.axiom(**more), mode)
+    attempt = tasks.run(lambda **more: tasks.axiom(**more))
     assert attempt.state == "success", attempt.said
     assert "runctl.vendor_errors,vendor=axiom,kind=bad_answer" in counted(statsd)
 
@@ -295,6 +318,35 @@ def test_a_start_that_is_refused(tasks: Tasks, box: Sandbox, statsd: Statsd, eve
     assert counted(statsd) == ["runctl.vendor_errors,vendor=axiom,kind=start_refused"]
     (said,) = events()
     assert (said["event"], said["outcome"], said["task"]) == ("start_failed", "StartRefused", "harvest/manual__1/start")
+
+
+def test_a_task_does_not_end_before_airflow_has_what_was_counted(
+    tasks: Tasks, monkeypatch: pytest.MonkeyPatch, statsd: Statsd
+) -> None:
+    """Its process is gone then. An Airflow that takes its time is waited for a while."""
+    arrived: list[str] = []
+
+    def slowly(name: str, *_: Any) -> None:
+        time.sleep(0.02)
+        arrived.append(name)
+
+    monkeypatch.setattr(metrics, "add_to_counter", slowly)
+    assert tasks.leave_running("axiom")
+    assert arrived == ["runctl.runs_started"]
+
+    with tasks.fake.dag():
+        stop = AxiomStopRunOperator(task_id="stop", external_run=tasks.handle())
+    assert tasks.fake.run(stop).state == "success"
+    assert arrived == ["runctl.runs_started", "runctl.stops", "runctl.runs_ended"]
+
+
+def test_an_orphan_that_a_sweep_finds(tasks: Tasks, statsd: Statsd, events: Any) -> None:
+    owner = Owner(TaskKey("harvest", "manual__1", "start"), 1)
+    run = ExternalRun("axiom", "axiom_default", "r-1", None, datetime.now(UTC), {}, owner)
+    audit.orphan_found(run, RunStatus(RunState.RUNNING, "Running"), "sweep of ops")
+    assert counted(statsd) == [f"runctl.orphans_found,vendor=axiom,{TASK}"]
+    (said,) = events()
+    assert (said["event"], said["run_id"], said["state"], said["by"]) == ("orphan", "r-1", "running", "sweep of ops")
 
 
 def test_a_pause_is_told(tasks: Tasks, box: Sandbox, events: Any) -> None:
@@ -346,7 +398,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_spans_are_told_below_the_one_that_is_current(tasks: Tasks, spans: Any, mode: str) -> None:
     from opentelemetry import trace
 
-    attempt = tasks.run(lambda **more: tasks.axiom(max_runtime=timedelta(seconds=0.2), **more), mode)
+    attempt = tasks.run(lambda **more: tasks.axiom(max_runtime=timedelta(seconds=0.1), **more), mode)
 
     assert "took longer than max_runtime" in attempt.said
     found = spans()
