@@ -34,6 +34,7 @@ In the order in which one reads them:
 ``second_home.py``        where that is kept which the clear of a task must not delete (Airflow 3.4)
 ``ledger.py``             the records of one attempt, written on the worker
 ``identity.py``           which of the runs that came up is the one of a start that nobody heard the answer of
+``kill.py``               the stop that a killed task sends inside its signal handler
 ``attempt.py``            one attempt on the worker: record its run, hand it on, end it, stop it on a kill
 ``start.py``              writing ahead and starting, once; what an unclear answer means
 ``takeover.py``           what a further try does with the run that an earlier one left

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -21,15 +21,16 @@ from airflow_runctl.compat import (
     when_airflow_was_told,
 )
 from airflow_runctl.control import audit
+from airflow_runctl.control.kill import Kill
 from airflow_runctl.control.ledger import Ledger
 from airflow_runctl.control.ownership import is_handed_on
 from airflow_runctl.control.recording import BlockingRecording
 from airflow_runctl.control.seal import Handle
 from airflow_runctl.control.siblings import Siblings
 from airflow_runctl.control.slow_runs import Callback, SlowRun, call
-from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, outcome_of, stop, tell_of
+from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, outcome_of, stop
 from airflow_runctl.control.watch import Slow
-from airflow_runctl.exceptions import RunctlError, RunStopped
+from airflow_runctl.exceptions import RunStopped
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.metrics import begin
 from airflow_runctl.runs import (
@@ -47,10 +48,6 @@ from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.base import Authority, Flow, Started
 
 T = TypeVar("T")
-
-KILL_SECONDS: Final = 2.5
-"""All that a kill may take in the signal handler: up to Airflow 3.3 SIGKILL comes 5 s after SIGTERM, whatever the
-process is doing. In what is left of that time, on 3.4 of 60 s, the task looks for the end of its run."""
 
 KILLED_LOOK: Final = 1.0
 """Longest pause between two looks of a task that was killed: it ends once its run is seen to be over."""
@@ -113,12 +110,8 @@ class Attempt:
         """True once the task is being killed, and its run is to be stopped for that."""
         self.told_to_end = False
         """True once the task is being killed, whatever is to become of its run."""
-        self._kill_said = "no run is known yet"
+        self._kill = Kill(access, BY)
         self._last_stop: StopNote | None = None
-        self._kill_note: StopNote | None = None
-        """What the stop of a kill came to within the time of the signal handler."""
-        self._kill_came: tuple[StopResult | RunctlError, float] | None = None
-        """The same and its seconds, until it is told of: in a signal handler nothing may be."""
         self._recording = BlockingRecording()
         self.started: Started | None = None
         """What the vendor answered to the start, if this attempt has sent it."""
@@ -169,7 +162,7 @@ class Attempt:
         """
         self.run, self._authority = run, authority
         if self.killed:
-            self._kill_now(run)
+            self._kill.send(run)
         try:
             self.handle = self.ledger.started(run)
         except BaseException as error:
@@ -262,7 +255,7 @@ class Attempt:
         looks before it acts.
         """
         run = self.own()
-        self._tell_of_kill()
+        self._kill.tell()
         self.run = None
         self.last_state = status.state if status else RunState.UNKNOWN
         is_told = self._was_closed_by_another(note)
@@ -361,39 +354,12 @@ class Attempt:
             return
         self.killed = True
         if self.run is not None:
-            self._kill_now(self._named_otherwise() or self.run)
-
-    def _kill_now(self, run: ExternalRun) -> None:
-        began = time.time()
-        note = StopNote(StopReason.KILLED, BY, since=began)
-        patience = Patience(total=KILL_SECONDS, until=time.time() + KILL_SECONDS)
-        flow = stop(self.access.vendor, run, note, timeout=KILL_SECONDS, look_first=False, in_signal_handler=True)
-        try:
-            result = self.access.drive(flow, patience, listener=self._note_kill)
-        except RunctlError as error:
-            self._kill_came = error, time.time() - began
-            # The watch, if it lives on, looks again and says what became of the run.
-            self._kill_said = f"the stop was sent, its outcome is unknown ({error})"
-        else:
-            self._kill_came = result, time.time() - began
-            self._kill_said = f"{result.outcome.value} in {result.seconds:.1f} s"
-
-    def _note_kill(self, what: object) -> None:
-        """Remember the stop: inside the signal handler nothing can be recorded."""
-        if isinstance(what, StopNote):
-            self._kill_note = what
+            self._kill.send(self._named_otherwise() or self.run)
 
     def _stop_of_a_kill(self, run: ExternalRun, status: RunStatus | None) -> StopNote | None:
         """Return the stop that a kill has sent, with what is known of it by now; unless another is to stay."""
-        note = self._kill_note
-        if note is None:
-            return None
-        if status is not None and note.outcome in (None, StopOutcome.REQUESTED):
-            passed = datetime.now(UTC) - datetime.fromisoformat(note.asked_at)
-            outcome = outcome_of(self.access.vendor, status)
-            note = replace(note, outcome=outcome, seconds=round(passed.total_seconds(), 3))
-            audit.confirmed_late(run, note.reason, outcome, note.by, passed.total_seconds())
-        return None if note.yields_to(self.ledger.noted_stop(run)) else note
+        note = self._kill.by_the_end(run, status)
+        return None if note is None or note.yields_to(self.ledger.noted_stop(run)) else note
 
     # -- driving -----------------------------------------------------------------------------------------
 
@@ -403,13 +369,7 @@ class Attempt:
             return self.access.drive(flow, patience, sleep=self.sleep, listener=self._heard, owned=self.siblings.owned)
         finally:
             self._recording.wait()
-            self._tell_of_kill()
-
-    def _tell_of_kill(self) -> None:
-        """Tell of the stop that a signal handler has sent, once out of it."""
-        came, self._kill_came = self._kill_came, None
-        if came is not None and self.run is not None and self._kill_note is not None:
-            tell_of(self.run, self._kill_note, *came)
+            self._kill.tell()
 
     def sleep(self, seconds: float) -> None:
         """Sleep in naps, less when the task was killed: what is left of its time is short.
@@ -436,10 +396,10 @@ class Attempt:
             self.ledger.killed()
         except Exception:
             self.log.warning("Could not record the kill", exc_info=True)
-        if self.run is not None and self._kill_note is not None:
-            self._record(self.run, self._kill_note)
-        self._tell_of_kill()
-        self.log.info("Killed: %s", self._kill_said)
+        if self.run is not None and self._kill.note is not None:
+            self._record(self.run, self._kill.note)
+        self._kill.tell()
+        self.log.info("Killed: %s", self._kill.said)
 
     def _heard(self, what: object) -> None:
         """Log a change of state; record a stop."""

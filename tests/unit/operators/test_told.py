@@ -243,7 +243,7 @@ def test_a_killed_task(
 
     if late:
         box.behave("snaplogic", "early-hang", stop_seconds=3600)
-        monkeypatch.setattr("airflow_runctl.control.attempt.KILL_SECONDS", 0.1)
+        monkeypatch.setattr("airflow_runctl.control.kill.KILL_SECONDS", 0.1)
         monkeypatch.setattr("airflow_runctl.control.attempt.KILLED_LOOK", 0.1)
     with Later(lambda: box.requests(operation="status"), kill):
         attempt = tasks.run(lambda **more: tasks.snaplogic(**{**more, "poll_interval": 30.0}))
