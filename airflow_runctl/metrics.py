@@ -121,7 +121,8 @@ POLLS: Final = Metric(
     Kind.COUNTER,
     ("vendor",),
     False,
-    "Looks at runs that are watched. Added up, and sent every 10 seconds.",
+    "Looks at runs that are watched; one list that is asked for many of them is one look. Added up, and sent every 10 "
+    "seconds.",
 )
 VENDOR_ERRORS: Final = Metric(
     "runctl.vendor_errors",

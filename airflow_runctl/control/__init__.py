@@ -39,6 +39,7 @@ In the order in which one reads them:
 ``start.py``              writing ahead and starting, once; what an unclear answer means
 ``takeover.py``           what a further try does with the run that an earlier one left
 ``watch.py``              following a run to its end or to a limit
+``rounds.py``             following many with one list of the vendor's, in the triggerer
 ``slow_runs.py``          reporting a run that takes long
 ``verdict.py``            what the end of the watching means for the task: result or error, retry or none
 ``after_error.py``        whether a run is stopped when its task fails, or left to a further try
@@ -46,7 +47,9 @@ In the order in which one reads them:
 ``inventory.py``          what the tasks of a Dag run have recorded
 ``siblings.py``           whose turn it is to start, where runs could be taken for each other's
 ``task_names.py``         which of a Dag run's tasks are meant by the names that a user gives
+``garbage.py``            Python's garbage collector, which waits while many runs are stopped
 ``stop_many.py``          many runs at once, a report on each
+``watched_here.py``       the runs that this process watches, whose handles need not be read first
 ``stop_dag_run.py``       all that a Dag run left alive, starts in flight included
 ``stop_by_search.py``     all live runs that match a search
 ``pause_resume.py``       telling a run to pause or to resume, and looking whether it did
@@ -63,6 +66,7 @@ What does a retry, or a clear, do with what was left?        ``takeover.py``
 When is a stop confirmed, and how often is it asked for?    ``stop.py``
 Which limit applies, and from when does it count?           ``operators/base.py``; how it is kept: ``watch.py``
 How long are bad answers put up with?                       ``watch.py``
+When is a list of runs believed?                            ``rounds.py``
 Which run did a start make that did not say?                ``vendors/snaplogic/lineup.py``; lost: ``identity.py``
 What can a deadline see of a task?                          ``inventory.py``, ``stop_dag_run.py``
 Who may stop this run?                                      ``seal.py`` (handles), ``ownership.py`` (kills)

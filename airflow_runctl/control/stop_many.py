@@ -15,8 +15,10 @@ from typing import Any
 
 from airflow_runctl.compat import Channel
 from airflow_runctl.control import audit
+from airflow_runctl.control.garbage import collected_later
 from airflow_runctl.control.recording import Recording, quietly
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent
+from airflow_runctl.control.rounds import look_now
 from airflow_runctl.control.seal import Handle, aopen_handle, verified
 from airflow_runctl.control.second_home import forget
 from airflow_runctl.control.stop import STOP_PATIENCE, AskingAgain, StopNote, stop
@@ -143,7 +145,8 @@ async def stop_target(
     flow = stop(access.vendor, run, note, timeout=timeout, not_after=not_after)
     name = f"{access.vendor.label} run {run.run_id}"
     try:
-        result = await access.adrive(flow, STOP_PATIENCE, listener=record)
+        with collected_later():
+            result = await access.adrive(flow, STOP_PATIENCE, listener=record)
     except RunctlError as error:
         log.error("%s was not stopped (%s): %s", name, note.reason.value, error)
         return Report(name, where, error=str(error))
@@ -151,6 +154,7 @@ async def stop_target(
         return broken(name, where, error)
     finally:
         await recording.settle()
+    look_now(access, run)
     log.info("%s: %s in %.1f s (%s, by %s)", name, result.outcome.value, result.seconds, note.reason.value, note.by)
     if where is not None and records:
         await quietly("record the outcome of a stop", _record_outcome(channel, where, target, result, last))

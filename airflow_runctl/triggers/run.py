@@ -22,11 +22,13 @@ from airflow_runctl.control.ownership import is_followed
 from airflow_runctl.control.readiness import ask_airflow_something, loaded, make_ready
 from airflow_runctl.control.recording import Recording
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent, noted_stop
+from airflow_runctl.control.rounds import follow_together
 from airflow_runctl.control.seal import describe, name_of
 from airflow_runctl.control.slow_runs import Callback, SlowRun, acall
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
 from airflow_runctl.control.stop_many import Connections, Target, stop_target
-from airflow_runctl.control.watch import POLL_INTERVAL, POLL_PATIENCE, RIDE_OUT, Slow, Watched, follow, tell_of_watching
+from airflow_runctl.control.watch import POLL_INTERVAL, RIDE_OUT, Slow, Watched, follow, tell_of_watching
+from airflow_runctl.control.watched_here import watched
 from airflow_runctl.exceptions import ConnectionUnreadable, RunctlError
 from airflow_runctl.runs import HANDLE_KEY, RunStatus, StopReason, TaskKey
 from airflow_runctl.vendors.base import Flow
@@ -132,11 +134,12 @@ class ExternalRunTrigger(BaseTrigger):
         await self._make_ready(target)
         began = time.time()
         try:
-            watched = await target.access.adrive(self._follow(target), POLL_PATIENCE, listener=self._heard)
+            with watched(self._where(), target):
+                came = await follow_together(target.access, target.run, self._follow(target), self._heard)
         finally:
             await self._recording.settle()
-        tell_of_watching(target.run, watched, time.time() - began)
-        return watched
+        tell_of_watching(target.run, came, time.time() - began)
+        return came
 
     async def _make_ready(self, target: Target) -> None:
         """Load now what a stop will need. What cannot be loaded is a bad poll's error: a trigger never raises."""

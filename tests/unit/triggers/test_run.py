@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from airflow_runctl.control import ownership
+from airflow_runctl.control import ownership, rounds
 from airflow_runctl.control.records import AUDIT_KEY, LEFT_BY, noted_stop
 from airflow_runctl.control.seal import handle_of, open_handle
 from airflow_runctl.control.watch import Watched
@@ -279,7 +279,7 @@ def test_vendor_that_answers_badly_for_too_long_is_told_and_not_raised(
 ) -> None:
     from airflow_runctl.transport.retry import Patience
 
-    monkeypatch.setattr(module, "POLL_PATIENCE", Patience(total=0.02))
+    monkeypatch.setattr(rounds, "POLL_PATIENCE", Patience(total=0.02))
     trigger = deferred.start()
     trigger.ride_out = 0.2
     box.fault("snaplogic", "status", "garbage")
