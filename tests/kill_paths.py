@@ -108,14 +108,14 @@ PATHS = [
     ),
     KillPath(
         "the request goes out before the first look, and before a word to Airflow",
-        "control/attempt.py",
-        "timeout=KILL_SECONDS, look_first=False)",
-        "timeout=KILL_SECONDS)",
+        "control/kill.py",
+        "timeout=KILL_SECONDS, look_first=False, in_signal_handler=True)",
+        "timeout=KILL_SECONDS, in_signal_handler=True)",
         (KILL, "killed_task_stops or kill_is_over"),
     ),
     KillPath(
         "on_kill has an end",
-        "control/attempt.py",
+        "control/kill.py",
         "patience = Patience(total=KILL_SECONDS, until=time.time() + KILL_SECONDS)",
         "patience = Patience(total=60.0)",
         (KILL, "kill_is_over"),
@@ -123,7 +123,7 @@ PATHS = [
     KillPath(
         "a kill while the start is in flight",
         "control/attempt.py",
-        "        if self.killed:\n            self._kill_now(run)\n        try:",
+        "        if self.killed:\n            self._kill.send(run)\n        try:",
         "        try:",
         (KILL, "kill_while_the_start"),
     ),
@@ -266,8 +266,8 @@ PATHS = [
     KillPath(
         "the start's own answer outranks the list on a kill",
         "control/attempt.py",
-        "self._kill_now(self._named_otherwise() or self.run)",
-        "self._kill_now(self.run)",
+        "self._kill.send(self._named_otherwise() or self.run)",
+        "self._kill.send(self.run)",
         (WHOSE_RUN, "kill_reaches"),
     ),
     KillPath(
@@ -435,7 +435,7 @@ PATHS = [
     KillPath(
         "a kill speaks in nobody's name",
         "compat/channels.py",
-        "    return ContextVars()\n",
+        "    context = ContextVars()\n    carry_trace(context)\n    return context\n",
         "    from contextvars import copy_context\n\n    return copy_context()\n",
         (SECOND_HOME, "in_nobodys_name"),
     ),
@@ -479,8 +479,8 @@ PATHS = [
     KillPath(
         "an Airflow that does not answer stops nothing",
         "triggers/run.py",
-        'who follows it: nothing is stopped", name)\n        return True',
-        'who follows it: nothing is stopped", name)\n        return False',
+        '        self._refused("Airflow does not say who follows it")\n        return True',
+        "        return False",
         (TRIGGER, "does_not_answer"),
     ),
     # row 13

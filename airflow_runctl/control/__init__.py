@@ -24,6 +24,7 @@ killed and stopped it), ``released`` (it belongs to the Dag run, or to nobody), 
 In the order in which one reads them:
 
 ========================  =========================================================================================
+``audit.py``              telling what happens to a run: the audit log, metrics, spans
 ``stop.py``               how one run is stopped: look, ask, confirm by looking; and what is noted of it
 ``seal.py``               the handle: a run as others may carry it, and how it is opened again
 ``records.py``            what is recorded, where, and in which form
@@ -33,6 +34,7 @@ In the order in which one reads them:
 ``second_home.py``        where that is kept which the clear of a task must not delete (Airflow 3.4)
 ``ledger.py``             the records of one attempt, written on the worker
 ``identity.py``           which of the runs that came up is the one of a start that nobody heard the answer of
+``kill.py``               the stop that a killed task sends inside its signal handler
 ``attempt.py``            one attempt on the worker: record its run, hand it on, end it, stop it on a kill
 ``start.py``              writing ahead and starting, once; what an unclear answer means
 ``takeover.py``           what a further try does with the run that an earlier one left

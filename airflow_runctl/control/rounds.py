@@ -28,6 +28,7 @@ from weakref import WeakKeyDictionary
 from airflow_runctl.control.watch import POLL_PATIENCE, Watched
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.hooks.base import Access
+from airflow_runctl.metrics import count_poll
 from airflow_runctl.runs import ExternalRun
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.base import WORTH_A_LIST, Flow, Glance, NextLook
@@ -177,6 +178,7 @@ class Rounds:
         changed, self._changed = self._changed, []
         try:
             watched = [(one.look.run, str(one.look.word)) for one in together]
+            count_poll(self.access.vendor.name)
             glance = await self.access.adrive(self.access.vendor.glance(watched), LIST_PATIENCE)
             if any(glance(run) == word for run, word in changed):
                 log.warning("%s's list of runs is behind: each run is looked at itself", self.access.vendor.label)

@@ -10,10 +10,11 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from airflow_runctl.control import audit
 from airflow_runctl.exceptions import (
     BadAnswer,
     CannotStop,
@@ -23,6 +24,7 @@ from airflow_runctl.exceptions import (
     TransportError,
     VendorError,
 )
+from airflow_runctl.metrics import count_error
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus, StopOutcome, StopReason, StopResult, printable
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.base import Flow, FlowClock, Hurry, Pause, Rank, Tell, Vendor
@@ -59,6 +61,7 @@ class StopNote:
     :param asked_at: when, ISO 8601.
     :param outcome: what it came to; ``None`` while it is only meant.
     :param seconds: how long it took.
+    :param since: when the reason came up (Unix time); when the stop began, if nobody knows better. Not recorded.
     """
 
     reason: StopReason
@@ -67,6 +70,7 @@ class StopNote:
     asked_at: str = ""
     outcome: StopOutcome | None = None
     seconds: float | None = None
+    since: float | None = field(default=None, compare=False)
 
     def yields_to(self, noted: StopNote | None) -> bool:
         """Return True if ``noted`` is to stay.
@@ -148,6 +152,7 @@ def stop(
     timeout: float = STOP_TIMEOUT,
     look_first: bool = True,
     not_after: float = math.inf,
+    in_signal_handler: bool = False,
 ) -> Flow[StopResult]:
     """Stop ``run``.
 
@@ -155,13 +160,25 @@ def stop(
     :param timeout: seconds in which the stop has to be confirmed, from its first request; 0 asks and does not wait.
     :param look_first: look before asking, and leave a run alone that is over. A kill has no time for it.
     :param not_after: when nothing more is waited for (Unix time), though the stop may have had to wait for its turn.
+    :param in_signal_handler: count the stop, and leave it to the caller to tell of it: there nothing may be logged.
     :returns: the outcome; ``REQUESTED`` if the run was not seen to end in time.
     :raises CannotStop: if the vendor takes no stop of this run; the run may be alive.
     :raises NotFound: if the vendor does not know a run that was named by a user.
     """
     clock: FlowClock = yield Hurry(Rank.LOOK_BEFORE)
     has = Time(clock, clock.now(), timeout, not_after)
-    note = replace(note, asked_at=datetime.now(UTC).isoformat(timespec="milliseconds"))
+    now = datetime.now(UTC)
+    note = replace(note, asked_at=now.isoformat(timespec="milliseconds"), since=note.since or now.timestamp())
+    try:
+        result = yield from _stop(vendor, run, note, has, look_first)
+    except Exception as error:
+        _came_to(run, note, error, only_count=in_signal_handler)
+        raise
+    _came_to(run, note, result, only_count=in_signal_handler)
+    return result
+
+
+def _stop(vendor: Vendor, run: ExternalRun, note: StopNote, has: Time, look_first: bool) -> Flow[StopResult]:
     if look_first:
         first = yield from _look(vendor, run)
         if first.is_over:
@@ -169,6 +186,25 @@ def stop(
     yield Tell(note)
     outcome, last = yield from _ask_and_confirm(vendor, run, has)
     return (yield from _ended(run, note, outcome, last, has))
+
+
+def _came_to(run: ExternalRun, note: StopNote, came: StopResult | Exception, *, only_count: bool) -> None:
+    seconds = time.time() - (note.since or time.time())
+    audit.count_stop(run, note.reason, came.outcome if isinstance(came, StopResult) else None, seconds)
+    if not only_count:
+        tell_of(run, note, came, seconds)
+
+
+def tell_of(run: ExternalRun, note: StopNote, came: StopResult | Exception, seconds: float) -> None:
+    """Tell of a stop that is over.
+
+    :param came: what it came to.
+    :param seconds: from its reason to that.
+    """
+    if isinstance(came, StopResult):
+        audit.stopped(run, note.by, note.reason, note.text, came.outcome, came.status, seconds)
+    else:
+        audit.not_stopped(run, note.by, note.reason, note.text, came, seconds)
 
 
 def _ended(run: ExternalRun, note: StopNote, outcome: StopOutcome, last: Look, has: Time) -> Flow[StopResult]:
@@ -220,6 +256,7 @@ def _ask_and_confirm(vendor: Vendor, run: ExternalRun, has: Time) -> Flow[tuple[
             reply = yield from vendor.ask_stop(run)
             break
         except PROBLEMS as error:
+            count_error(vendor.name, error)
             refused = error
         yield Hurry(Rank.CONFIRM, until=has.ends_at())
         look = yield from _look(vendor, run)
@@ -262,6 +299,7 @@ def _ask_again(vendor: Vendor, run: ExternalRun) -> Flow[None]:
     try:
         yield from vendor.ask_stop(run)
     except PROBLEMS as error:
+        count_error(vendor.name, error)
         log.info("%s did not take the stop of run %s once more: %s", vendor.label, run.run_id, error)
 
 
@@ -288,13 +326,17 @@ def _look(vendor: Vendor, run: ExternalRun) -> Flow[Look]:
     try:
         return Look((yield from vendor.status(run)))
     except PROBLEMS as error:
+        count_error(vendor.name, error)
         return Look(failed=error)
 
 
-def outcome_of(vendor: Vendor, status: RunStatus) -> StopOutcome:
-    """Tell a run that we stopped from one that got to its end first."""
+def outcome_of(vendor: Vendor, status: RunStatus | None) -> StopOutcome:
+    """Tell a run that we stopped from one that got to its end first.
+
+    :param status: the last look at it; ``None`` if it is gone.
+    """
     stopped = {RunState.STOPPED, RunState.FAILED} if vendor.failed_may_mean_stopped else {RunState.STOPPED}
-    return StopOutcome.STOPPED if status.state in stopped else StopOutcome.ALREADY_FINISHED
+    return StopOutcome.STOPPED if status is not None and status.state in stopped else StopOutcome.ALREADY_FINISHED
 
 
 def _is_gone(run: ExternalRun, refused: RunctlError | None, look: Look) -> bool:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from airflow_runctl.compat import Channel
+from airflow_runctl.control import audit
 from airflow_runctl.control.identity import lists_until, search_lost
 from airflow_runctl.control.inventory import Found, look_for_handles, owned_by_others
 from airflow_runctl.control.recording import quietly
@@ -22,7 +23,7 @@ from airflow_runctl.control.stop import STOP_PATIENCE, StopNote
 from airflow_runctl.control.stop_many import Connections, Report, Target, broken, stop_target
 from airflow_runctl.control.watched_here import watched_in
 from airflow_runctl.exceptions import RunctlError
-from airflow_runctl.runs import Ownership, TaskKey
+from airflow_runctl.runs import Ownership, StopOutcome, TaskKey
 from airflow_runctl.vendors.base import Started
 
 log = logging.getLogger(__name__)
@@ -172,7 +173,13 @@ class DagRunStop:
             log.info("dry run: %s of %s would be stopped", found.run_id, where)
             return Report(name, where)
         run = replace(target.run, run_id=found.run_id, ids=found.ids)
-        return await self._stop_target(replace(target, run=run))
+        audit.found(run, self.note.by)
+        target = replace(target, run=run)
+        report = await self._stop_target(target)
+        if self.channel.writable and report is not None and report.result is not None and report.result.is_over:
+            # No record of it was open that stop_target() could have closed.
+            audit.ended(run, report.result.status, self.note.by, stopped=report.result.outcome is StopOutcome.STOPPED)
+        return report
 
     async def _search(self, connections: Connections, where: TaskKey, target: Target) -> Started | None:
         """Look for the run of a start; again for a while, since it need not be listed at once."""
@@ -192,6 +199,7 @@ class DagRunStop:
             target = await connections.open(handle, where)
         except RunctlError as error:
             log.error("%s: %s", where, error)
+            audit.refused_unread("stop", where, self.note.by, error)
             return Report(name, where, error=str(error))
         owner = target.run.owner
         if owner is not None and owner.ownership is Ownership.NOBODY:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_runctl.compat import Channel
+from airflow_runctl.control import audit
 from airflow_runctl.control.garbage import collected_later
 from airflow_runctl.control.recording import Recording, quietly
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent
@@ -137,7 +138,9 @@ async def stop_target(
             if where is not None and records and what.outcome is None:
                 await recording.intend(note_intent(channel, where, what, target.handle))
         elif isinstance(what, AskingAgain) and still_wanted is not None and not await still_wanted():
-            raise RunctlError("It is not asked to stop again: by now a task follows it, and it lives on.")
+            error = RunctlError("It is not asked to stop again: by now a task follows it, and it lives on.")
+            audit.refused("stop", run, note.by, error)
+            raise error
 
     flow = stop(access.vendor, run, note, timeout=timeout, not_after=not_after)
     name = f"{access.vendor.label} run {run.run_id}"
@@ -155,6 +158,8 @@ async def stop_target(
     log.info("%s: %s in %.1f s (%s, by %s)", name, result.outcome.value, result.seconds, note.reason.value, note.by)
     if where is not None and records:
         await quietly("record the outcome of a stop", _record_outcome(channel, where, target, result, last))
+    elif result.outcome is StopOutcome.STOPPED and run.owner is not None and not channel.writable:
+        audit.ended(run, result.status, note.by, stopped=True)  # nobody who would comes after the Dag processor
     if run.owner is not None and result.is_over:
         await quietly("forget the record of a run that is over", forget(channel, run.owner))
     return Report(name, where, result)
@@ -168,6 +173,7 @@ async def _record_outcome(channel: Channel, where: TaskKey, target: Target, resu
     await channel.set(AUDIT_KEY, audit_of(target.run, result.status, note, target.handle), where)
     if result.is_over and stored is not None:
         await channel.delete(HANDLE_KEY, where)
+        audit.ended(target.run, result.status, note.by, stopped=result.outcome is StopOutcome.STOPPED)
 
 
 def broken(name: str, where: TaskKey | None, error: Exception) -> Report:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from airflow_runctl.compat import conf
+from airflow_runctl.control import audit
 from airflow_runctl.control.stop import PROBLEMS, StopNote, stop
 from airflow_runctl.exceptions import NotItsTurn, RunctlError
+from airflow_runctl.metrics import count_error, count_poll
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus, StopOutcome, StopReason, StopResult
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.base import Flow, Hurry, NextLook, Rank, Tell, Vendor
@@ -119,12 +121,14 @@ class Sight:
 
         A change of state is told as a ``RunStatus``, a bad look as its error.
         """
+        count_poll(vendor.name)
         self.word = None
         try:
             status = yield from vendor.status(run)
         except NotItsTurn:
             return None
         except PROBLEMS as error:
+            count_error(vendor.name, error)
             self.bad_since = self.bad_since or time.time()
             if time.time() - self.bad_since >= self.ride_out:
                 return Watched(lost=f"{type(error).__name__}: {error}")
@@ -170,7 +174,7 @@ def follow(
         if reason is not None and time.time() >= at:
             if stop_timeout is None:
                 return Watched(limit=reason)
-            return (yield from _stop_at_limit(vendor, run, StopNote(reason, by), stop_timeout))
+            return (yield from _stop_at_limit(vendor, run, StopNote(reason, by, since=at), stop_timeout))
         # A look is of no use any more once it is time for something else: neither waits for the other.
         yield Hurry(Rank.POLL, until=min(at, warn_at))
         watched = yield from sight.look(vendor, run)
@@ -191,6 +195,14 @@ def _seconds(poll_interval: float | Callable[[], float], run: ExternalRun, now: 
         age = now - run.started_at.timestamp()
         interval = max(poll_interval, min(age * PART_OF_AGE, LONG_INTERVAL))
     return interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
+
+
+def tell_of_watching(run: ExternalRun, watched: Watched, seconds: float) -> None:
+    """Tell, once, what the watching of a run came to."""
+    status = watched.status or (watched.stop.status if watched.stop else None)
+    error = "lost" if watched.lost else "not stopped" if watched.stop_error else None
+    reason = watched.limit.value if watched.limit else None
+    audit.watched(run, seconds, state=status.state.value if status else None, reason=reason, error=error)
 
 
 def _stop_at_limit(vendor: Vendor, run: ExternalRun, note: StopNote, timeout: float) -> Flow[Watched]:

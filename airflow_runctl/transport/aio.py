@@ -16,6 +16,7 @@ from tenacity import AsyncRetrying
 from yarl import URL
 
 from airflow_runctl.exceptions import BadAnswer, TransportError
+from airflow_runctl.metrics import LAST_SECONDS, hand_on
 from airflow_runctl.transport.answer import answer_to
 from airflow_runctl.transport.budget import budget_of
 from airflow_runctl.transport.endpoint import (
@@ -87,7 +88,10 @@ def in_own_loop(doing: Coroutine[Any, Any, T]) -> T:
         finally:
             await close_session()
 
-    return asyncio.run(closing())
+    try:
+        return asyncio.run(closing())
+    finally:
+        hand_on(LAST_SECONDS)
 
 
 class AsyncTransport:
