@@ -73,7 +73,14 @@ class NotFound(VendorError):
 
 
 class RateLimited(VendorError):
-    """Too many calls; the request was not carried out."""
+    """Too many calls; the request was not carried out.
+
+    :param retry_after: seconds that the vendor asked to wait; ``None`` if it said nothing.
+    """
+
+    def __init__(self, message: str, *, status: int, retry_after: float | None = None) -> None:
+        super().__init__(message, status=status)
+        self.retry_after = retry_after
 
 
 class StartRefused(VendorError):

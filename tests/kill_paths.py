@@ -41,6 +41,7 @@ class KillPath:
 START, UNCLEAR_START = "operators/test_start.py", "operators/test_unclear_start.py"
 LIMITS, END, KILL = "operators/test_limits.py", "operators/test_end.py", "operators/test_kill.py"
 DEFERRAL, TAKEOVER = "operators/test_deferral.py", "operators/test_takeover.py"
+CHANGED_LOGIN = "operators/test_changed_login.py"
 WATCHED_HERE = "control/test_watched_here.py"
 ROUNDS = "control/test_rounds.py"
 SECOND_HOME = "control/test_second_home.py"
@@ -653,7 +654,7 @@ PATHS = [
     KillPath(
         "a limit is kept though a list hangs",
         "control/rounds.py",
-        'self._loop.call_later(look.at_most, resting.wake) if look.at_most < float("inf") else None',
+        "self._loop.call_later(look.at_most, resting.wake) if look.at_most < math.inf else None",
         "None",
         (ROUNDS, "holds_up_no_limit"),
     ),
@@ -681,9 +682,72 @@ PATHS = [
     KillPath(
         "a run of a list that cannot be looked at is lost in time",
         "control/watch.py",
-        "        self.word = None\n        try:",
-        "        try:",
+        "self.word, self.asked_to_wait = None, 0.0",
+        "self.asked_to_wait = 0.0",
         (ROUNDS, "whose_looks_fail"),
+    ),
+    KillPath(
+        "a list that is late leaves one timer for each who rests",
+        "control/rounds.py",
+        "if resting.timer is None and resting.due < math.inf and not resting.woken.done():",
+        "if not resting.woken.done():",
+        (ROUNDS, "late_lists_leave"),
+    ),
+    KillPath(
+        "a list that is refused for too many calls is not made up for by looks",
+        "control/rounds.py",
+        "self._look_singly(pause, every=pause)",
+        "self._look_singly(pause)",
+        (ROUNDS, "too_many_calls"),
+    ),
+    KillPath(
+        "a clock that jumps over a limit is noticed with the next list",
+        "control/rounds.py",
+        "one in as_before and wall < one.ends_at]",
+        "one in as_before]",
+        (ROUNDS, "clock_that_jumps"),
+    ),
+    KillPath(
+        "a vendor that asks to wait is looked at no sooner",
+        "control/watch.py",
+        "seconds = max(_seconds(poll_interval, run, now), sight.asked_to_wait)",
+        "seconds = _seconds(poll_interval, run, now)",
+        (ROUNDS, "asks_to_wait"),
+    ),
+    KillPath(
+        "a look before a stop takes a second at most",
+        "control/stop.py",
+        "yield Hurry(Rank.LOOK_BEFORE, seconds=FIRST_LOOK)",
+        "yield Hurry(Rank.LOOK_BEFORE)",
+        ("control/test_stop.py", "does_not_let_itself"),
+    ),
+    KillPath(
+        "a look before a stop takes no call that a stop needs",
+        "transport/turns.py",
+        "if seconds > 0 and rank == Rank.LOOK_BEFORE:",
+        "if False:",
+        ("transport/test_budget.py", "as_many_stops"),
+    ),
+    KillPath(
+        "a watcher in the triggerer goes on with a login that changed",
+        "triggers/run.py",
+        "if isinstance(what, LoginRefused) and await self._is_renewed():",
+        "if False:",
+        (CHANGED_LOGIN, "deferred_task_goes_on or limit_of_a_deferred"),
+    ),
+    KillPath(
+        "a kill in the triggerer goes on with a login that changed",
+        "triggers/run.py",
+        "if report.error and await self._is_renewed():",
+        "if False:",
+        (CHANGED_LOGIN, "kill_of_a_deferred"),
+    ),
+    KillPath(
+        "a worker goes on with a login that changed",
+        "control/attempt.py",
+        "if self._renews and isinstance(what, LoginRefused) and self._is_renewed():",
+        "if False:",
+        (CHANGED_LOGIN, "on_a_worker"),
     ),
     # what is watched here need not be read
     KillPath(
@@ -711,7 +775,7 @@ PATHS = [
     KillPath(
         "a triggerer loads what a stop needs before, and not in its loop",
         "triggers/run.py",
-        "        await loaded()\n        target",
+        "        await loaded()\n        began",
         "        target",
         ("control/test_readiness.py", "has_just_begun"),
     ),

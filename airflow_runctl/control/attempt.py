@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -30,7 +31,7 @@ from airflow_runctl.control.siblings import Siblings
 from airflow_runctl.control.slow_runs import Callback, SlowRun, call
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, outcome_of, stop
 from airflow_runctl.control.watch import Slow
-from airflow_runctl.exceptions import RunStopped
+from airflow_runctl.exceptions import LoginRefused, RunStopped
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.metrics import begin
 from airflow_runctl.runs import (
@@ -45,7 +46,7 @@ from airflow_runctl.runs import (
     StopResult,
 )
 from airflow_runctl.transport.retry import Patience
-from airflow_runctl.vendors.base import Authority, Flow, Started
+from airflow_runctl.vendors.base import Authority, Flow, Started, Vendor
 
 T = TypeVar("T")
 
@@ -81,6 +82,10 @@ class AnotherRun(Exception):
     """The start's own answer has come, and names another run than the one that was taken for its own."""
 
 
+class _Renewed(Exception):
+    """The connection is another than the one that was used up to now."""
+
+
 class Attempt:
     """One task attempt on the worker, and the run that it is responsible for.
 
@@ -89,13 +94,22 @@ class Attempt:
     :param terms: what the task wants for its run.
     :param log: the task's log.
     :param siblings: ids of the Dag's tasks that start runs at the same vendor.
+    :param connect: reads the connection as it is by now.
     """
 
     def __init__(
-        self, access: Access, ledger: Ledger, terms: Terms, log: Any, siblings: frozenset[str] = frozenset()
+        self,
+        access: Access,
+        ledger: Ledger,
+        terms: Terms,
+        log: Any,
+        siblings: frozenset[str] = frozenset(),
+        connect: Callable[[], Access] | None = None,
     ) -> None:
         begin()
         self.access = access
+        self._connect = connect
+        self._renews = False
         self.ledger = ledger
         self.terms = terms
         self.log = log
@@ -295,9 +309,11 @@ class Attempt:
         """
         self.put_right()
         run = self.own()
-        flow = stop(self.access.vendor, run, StopNote(reason, BY, text), timeout=self.terms.stop_timeout)
+        note = StopNote(reason, BY, text)
         try:
-            result = self.drive(flow, STOP_PATIENCE)
+            result = self.drive_renewing(
+                lambda vendor: stop(vendor, run, note, timeout=self.terms.stop_timeout), STOP_PATIENCE
+            )
         except AnotherRun:
             return self.stop(reason, text)
         self.log.info("Run %s: %s in %.1f s (%s)", run.run_id, result.outcome.value, result.seconds, reason.value)
@@ -371,6 +387,35 @@ class Attempt:
             self._recording.wait()
             self._kill.tell()
 
+    def drive_renewing(self, flow_at: Callable[[Vendor], Flow[T]], patience: Patience) -> T:
+        """Run a flow; begin it anew if its login is refused and the connection is another by now.
+
+        :param flow_at: makes the flow, given the vendor.
+        """
+        self._renews = True
+        try:
+            while True:
+                with suppress(_Renewed):
+                    return self.drive(flow_at(self.access.vendor), patience)
+        finally:
+            self._renews = False
+
+    def _is_renewed(self) -> bool:
+        """Read the connection again; return True if it is another by now."""
+        if self._connect is None or self.killed:
+            return False
+        self._recording.wait()
+        try:
+            access = self._connect()
+        except Exception as error:
+            self.log.debug("The connection cannot be read again: %s", error)
+            return False
+        if access == self.access:
+            return False
+        self.access = self._kill.access = access
+        self.log.info("Connection %r has changed; it is used as it is now", access.conn_id)
+        return True
+
     def sleep(self, seconds: float) -> None:
         """Sleep in naps, less when the task was killed: what is left of its time is short.
 
@@ -410,6 +455,8 @@ class Attempt:
                 audit.changed(self.run, what, BY)
         elif isinstance(what, Exception):
             self.log.debug("A bad poll: %s", what)
+            if self._renews and isinstance(what, LoginRefused) and self._is_renewed():
+                raise _Renewed
         elif isinstance(what, Slow):
             self._report(what)
         elif isinstance(what, StopNote):

@@ -31,7 +31,7 @@ class Kill:
     """
 
     def __init__(self, access: Access, by: str) -> None:
-        self._access = access
+        self.access = access
         self._by = by
         self.said = "no run is known yet"
         """What it came to, in words."""
@@ -45,9 +45,9 @@ class Kill:
         began = time.time()
         note = StopNote(StopReason.KILLED, self._by, since=began)
         patience = Patience(total=KILL_SECONDS, until=time.time() + KILL_SECONDS)
-        flow = stop(self._access.vendor, run, note, timeout=KILL_SECONDS, look_first=False, in_signal_handler=True)
+        flow = stop(self.access.vendor, run, note, timeout=KILL_SECONDS, look_first=False, in_signal_handler=True)
         try:
-            result = self._access.drive(flow, patience, listener=self._keep)
+            result = self.access.drive(flow, patience, listener=self._keep)
         except RunctlError as error:
             self._came = run, error, time.time() - began
             # The watch, if it lives on, looks again and says what became of the run.
@@ -76,6 +76,6 @@ class Kill:
         if note is None or status is None or note.outcome not in (None, StopOutcome.REQUESTED):
             return note
         passed = (datetime.now(UTC) - datetime.fromisoformat(note.asked_at)).total_seconds()
-        outcome = outcome_of(self._access.vendor, status)
+        outcome = outcome_of(self.access.vendor, status)
         audit.confirmed_late(run, note.reason, outcome, note.by, passed)
         return replace(note, outcome=outcome, seconds=round(passed, 3))

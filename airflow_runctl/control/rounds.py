@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
@@ -25,13 +27,13 @@ from itertools import chain
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from airflow_runctl.control.watch import POLL_PATIENCE, Watched
-from airflow_runctl.exceptions import RunctlError
+from airflow_runctl.control.watch import LONGEST_WAIT, POLL_PATIENCE, Watched
+from airflow_runctl.exceptions import RateLimited, RunctlError, TransportError
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.metrics import count_poll
 from airflow_runctl.runs import ExternalRun
 from airflow_runctl.transport.retry import Patience
-from airflow_runctl.vendors.base import WORTH_A_LIST, Flow, Glance, NextLook
+from airflow_runctl.vendors.base import WORTH_A_LIST, Flow, FlowClock, Glance, Hurry, NextLook, Rank, Vendor
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +42,12 @@ TOGETHER: Final = 0.5
 
 LIST_PATIENCE: Final = Patience(total=5.0, answer=10.0)
 
+LONGEST_LIST: Final = 15.0
+"""Seconds after which no further page is asked for, and the list counts as one that could not be had."""
+
 AFTER_NO_LIST: Final = 60.0
-"""Seconds for which each run is looked at singly after a list that could not be had."""
+"""Seconds for which each run is looked at singly after a list that could not be had; seldomer if that was for too many
+calls."""
 
 AFTER_OLD_LIST: Final = 600.0
 """Seconds for which each run is looked at singly after a list that was found to be behind."""
@@ -64,12 +70,14 @@ class Resting:
     :param now: the loop's time: that of its last look.
     """
 
-    __slots__ = ("due", "look", "since", "timer", "woken")
+    __slots__ = ("due", "ends_at", "look", "since", "timer", "woken")
 
     def __init__(self, look: NextLook, now: float, woken: asyncio.Future[None]) -> None:
         self.look = look
         self.since = now
         self.due = now + look.seconds
+        # By the clock of the wall, which limits go by, and which may be set.
+        self.ends_at = time.time() + look.at_most
         self.woken = woken
         self.timer: asyncio.TimerHandle | None = None
 
@@ -95,6 +103,7 @@ class Rounds:
         self._late: list[Resting] = []
         """Those who became due while it did."""
         self._singly_until = 0.0
+        self._singly_every = 0.0
         self._relied_on: dict[RunKey, tuple[ExternalRun, str]] = {}
         """Runs that the last list showed as they were, and that are being looked at since."""
         self._changed: list[tuple[ExternalRun, str]] = []
@@ -103,9 +112,12 @@ class Rounds:
     async def next_look(self, look: NextLook) -> None:
         """Return when a look is worth it."""
         self.saw(look.run, look.word)
-        resting = Resting(look, self._loop.time(), self._loop.create_future())
+        now = self._loop.time()
+        resting = Resting(look, now, self._loop.create_future())
+        if now < self._singly_until:
+            resting.due = max(resting.due, now + self._singly_every)
         self._resting.setdefault(_key(look.run), set()).add(resting)
-        limit = self._loop.call_later(look.at_most, resting.wake) if look.at_most < float("inf") else None
+        limit = self._loop.call_later(look.at_most, resting.wake) if look.at_most < math.inf else None
         self._set_timer(resting)
         try:
             await resting.woken
@@ -138,6 +150,8 @@ class Rounds:
             self._asking.cancel()
 
     def _set_timer(self, resting: Resting) -> None:
+        if resting.timer is not None:
+            resting.timer.cancel()
         resting.timer = self._loop.call_at(resting.due, self._is_due, resting)
 
     def _is_due(self, resting: Resting) -> None:
@@ -169,7 +183,8 @@ class Rounds:
         self._asking = None
         late, self._late = self._late, []
         for resting in late:
-            if not resting.woken.done():
+            # Not whom the list gave another time, or is about to wake.
+            if resting.timer is None and resting.due < math.inf and not resting.woken.done():
                 self._is_due(resting)
 
     async def _ask(self, together: list[Resting]) -> None:
@@ -179,12 +194,16 @@ class Rounds:
         try:
             watched = [(one.look.run, str(one.look.word)) for one in together]
             count_poll(self.access.vendor.name)
-            glance = await self.access.adrive(self.access.vendor.glance(watched), LIST_PATIENCE)
+            glance = await self.access.adrive(_list(self.access.vendor, watched), LIST_PATIENCE)
             if any(glance(run) == word for run, word in changed):
                 log.warning("%s's list of runs is behind: each run is looked at itself", self.access.vendor.label)
                 self._look_singly(AFTER_OLD_LIST)
             else:
                 as_before = frozenset(one for one in together if self._is_as_before(one, glance))
+        except RateLimited as error:
+            log.info("Too many calls for a list of the runs of connection %r: %s", self.access.conn_id, error)
+            pause = min(max(AFTER_NO_LIST, error.retry_after or 0.0), LONGEST_WAIT)
+            self._look_singly(pause, every=pause)
         except RunctlError as error:
             log.info("No list of the runs of connection %r: %s", self.access.conn_id, error)
             self._look_singly(AFTER_NO_LIST)
@@ -198,25 +217,51 @@ class Rounds:
         word = glance(one.look.run)
         return word is not None and word == one.look.word and self.access.vendor.state_of(word).is_live
 
-    def _look_singly(self, seconds: float) -> None:
+    def _look_singly(self, seconds: float, every: float = 0.0) -> None:
+        """Ask for no list for some time, and look at each run itself, no more often than ``every`` so many seconds."""
         self._singly_until = self._loop.time() + seconds
+        self._singly_every = every
 
     def _go_on(self, together: list[Resting], as_before: frozenset[Resting]) -> None:
+        now, wall = self._loop.time(), time.time()
         waiting = [one for one in together if not one.woken.done()]
-        unchanged = sorted((one for one in waiting if one in as_before), key=lambda one: one.since)
+        unchanged = [one for one in waiting if one in as_before and wall < one.ends_at]
+        unchanged.sort(key=lambda one: one.since)
         own_looks = -(-len(unchanged) // PER_OWN_LOOK)
         for one in unchanged[:own_looks]:
             self._relied_on[_key(one.look.run)] = (one.look.run, str(one.look.word))
-        now = self._loop.time()
-        for one in unchanged[own_looks:]:
+        resting = frozenset(unchanged[own_looks:])
+        for one in resting:
             one.due = now + one.look.seconds
             if one.timer is None:
                 self._set_timer(one)
-        for number, one in enumerate([one for one in waiting if one not in as_before] + unchanged[:own_looks]):
-            one.due = float("inf")
+        self._wake([one for one in waiting if one not in resting])
+
+    def _wake(self, looking: list[Resting]) -> None:
+        """Let these look, not all at once; within the time in which each may look once, if that is limited."""
+        every = self._singly_every if self._loop.time() < self._singly_until else 0.0
+        apart = max(APART, every / max(1, len(looking)))
+        for number, one in enumerate(looking):
+            one.due = math.inf
             if one.timer is not None:
                 one.timer.cancel()
-            self._loop.call_later(number * APART, one.wake)
+                one.timer = None
+            self._loop.call_later(number * apart, one.wake)
+
+
+def _list(vendor: Vendor, watched: list[tuple[ExternalRun, str]]) -> Flow[Glance]:
+    """Ask for the list, and for no page more once it takes too long. What it waits for its turn does not count."""
+    clock: FlowClock = yield Hurry(Rank.POLL)
+    began, flow, answer = clock.now(), vendor.glance(watched), None
+    while True:
+        try:
+            step = flow.send(answer)
+        except StopIteration as done:
+            found: Glance = done.value
+            return found
+        if clock.now() - began > LONGEST_LIST:
+            raise TransportError(f"A list of runs took longer than {LONGEST_LIST:.0f} s.", sent=True)
+        answer = yield step
 
 
 def _key(run: ExternalRun) -> RunKey:

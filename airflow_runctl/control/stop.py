@@ -39,6 +39,9 @@ STOP_TIMEOUT: Final = 60.0
 
 LOOK_EVERY: Final = 1.0
 LONGEST_LOOK: Final = 5.0
+FIRST_LOOK: Final = 1.0
+"""Seconds for a request of the look before a stop: a vendor that hangs, or asks to wait, is told to stop without."""
+
 LAST_LOOK: Final = 2.0
 """Seconds for the one look after a stop that is not waited for."""
 
@@ -165,7 +168,7 @@ def stop(
     :raises CannotStop: if the vendor takes no stop of this run; the run may be alive.
     :raises NotFound: if the vendor does not know a run that was named by a user.
     """
-    clock: FlowClock = yield Hurry(Rank.LOOK_BEFORE)
+    clock: FlowClock = yield Hurry(Rank.LOOK_BEFORE, seconds=FIRST_LOOK)
     has = Time(clock, clock.now(), timeout, not_after)
     now = datetime.now(UTC)
     note = replace(note, asked_at=now.isoformat(timespec="milliseconds"), since=note.since or now.timestamp())
@@ -262,6 +265,8 @@ def _ask_and_confirm(vendor: Vendor, run: ExternalRun, has: Time) -> Flow[tuple[
         look = yield from _look(vendor, run)
         if look.is_over or _is_gone(run, refused, look):
             return StopOutcome.ALREADY_FINISHED, look
+        if isinstance(refused, LoginRefused):
+            yield Tell(refused)
         if isinstance(refused, LoginRefused) or has.is_up_in(wait):
             raise _not_taken(vendor, run, refused, look)
         yield Pause(wait)

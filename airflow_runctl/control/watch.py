@@ -14,7 +14,7 @@ from typing import Any, Final
 from airflow_runctl.compat import conf
 from airflow_runctl.control import audit
 from airflow_runctl.control.stop import PROBLEMS, StopNote, stop
-from airflow_runctl.exceptions import NotItsTurn, RunctlError
+from airflow_runctl.exceptions import NotItsTurn, RateLimited, RunctlError
 from airflow_runctl.metrics import count_error, count_poll
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus, StopOutcome, StopReason, StopResult
 from airflow_runctl.transport.retry import Patience
@@ -32,6 +32,9 @@ PART_OF_AGE: Final = 0.01
 
 JITTER: Final = 0.1
 """By which part an interval varies, so that many who began together do not go on together."""
+
+LONGEST_WAIT: Final = 300.0
+"""Seconds for which no look is made at the most, where the vendor asks for more (``Retry-After``)."""
 
 PARKED: Final = frozenset({RunState.SUSPENDED})
 """States besides the final ones in which a run does nothing more by itself."""
@@ -108,12 +111,14 @@ class Sight:
     :param ride_out: seconds for which bad looks in a row are put up with.
     :param bad_since: when the looks began to fail (Unix time); ``None`` while they are good.
     :param word: the vendor's word at the last look; ``None`` if that was a bad one.
+    :param asked_to_wait: seconds for which the vendor asked to be left alone, then.
     """
 
     ends: frozenset[RunState] = PARKED
     ride_out: float = RIDE_OUT
     bad_since: float | None = None
     word: str | None = None
+    asked_to_wait: float = 0.0
     _told: str | None = None
 
     def look(self, vendor: Vendor, run: ExternalRun) -> Flow[Watched | None]:
@@ -122,7 +127,7 @@ class Sight:
         A change of state is told as a ``RunStatus``, a bad look as its error.
         """
         count_poll(vendor.name)
-        self.word = None
+        self.word, self.asked_to_wait = None, 0.0
         try:
             status = yield from vendor.status(run)
         except NotItsTurn:
@@ -132,6 +137,8 @@ class Sight:
             self.bad_since = self.bad_since or time.time()
             if time.time() - self.bad_since >= self.ride_out:
                 return Watched(lost=f"{type(error).__name__}: {error}")
+            if isinstance(error, RateLimited):
+                self.asked_to_wait = min(error.retry_after or 0.0, LONGEST_WAIT)
             yield Tell(error)
             return None
         self.bad_since = None
@@ -184,7 +191,8 @@ def follow(
             warn_at = float("inf")
             yield Tell(Slow(time.time() - run.started_at.timestamp()))
         now = time.time()
-        yield NextLook(run, sight.word, _seconds(poll_interval, run, now), max(0.0, min(at, warn_at) - now))
+        seconds = max(_seconds(poll_interval, run, now), sight.asked_to_wait)
+        yield NextLook(run, sight.word, seconds, max(0.0, min(at, warn_at) - now))
 
 
 def _seconds(poll_interval: float | Callable[[], float], run: ExternalRun, now: float) -> float:

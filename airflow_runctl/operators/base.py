@@ -14,6 +14,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from airflow_runctl.arguments.reading import read_given, read_rendered
@@ -238,7 +239,7 @@ class StartRunOperator(TellsLineage, BaseOperator):
 
         terms = Terms(self._owner(context), self.on_retry, self.stop_on_kill, self.stop_timeout, self.warning())
         ledger = Ledger(context, access, fingerprint, arguments)
-        self._attempt = Attempt(access, ledger, terms, self.log, self._siblings(context))
+        self._attempt = Attempt(access, ledger, terms, self.log, self._siblings(context), self._connect)
         if self._killed:
             self._attempt.kill()
         return self._attempt
@@ -309,9 +310,9 @@ class StartRunOperator(TellsLineage, BaseOperator):
 
         while True:
             run = attempt.own()
-            flow = follow(
-                attempt.access.vendor,
-                run,
+            flow_at = partial(
+                follow,
+                run=run,
                 by="worker",
                 poll_interval=self.poll_interval,
                 limits=self._limits(context, run),
@@ -321,7 +322,7 @@ class StartRunOperator(TellsLineage, BaseOperator):
             )
             began = time.time()
             with suppress(AnotherRun):
-                watched = attempt.drive(flow, POLL_PATIENCE)
+                watched = attempt.drive_renewing(flow_at, POLL_PATIENCE)
                 if attempt.is_its_own():
                     tell_of_watching(run, watched, time.time() - began)
                     return run, watched

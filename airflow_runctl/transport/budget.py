@@ -6,9 +6,10 @@ stop, which matters most, is answered 429. So polls and confirmations leave a pa
 ==============================================  ====================================
 what (``Rank``)                                 may use, of the limit
 ==============================================  ====================================
-starts, first requests to stop, looks before    all
+starts, first requests to stop                  all
 what confirms a stop                            nine tenths, of this process's share
 polls, all else                                 eight tenths, of this process's share
+looks before a stop                             the same; without room it is done without
 ==============================================  ====================================
 
 What finds no room waits, stops before polls (``turns.py``). pyrate-limiter counts, since it keeps the moments of all
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 WINDOW: Final = 60.5
 """Seconds. A little more than the minute of the vendor, where calls arrive at other distances than they were sent."""
 
-PARTS: Final = {Rank.CONFIRM: 0.9, Rank.POLL: 0.8}
+PARTS: Final = {Rank.LOOK_BEFORE: 0.8, Rank.CONFIRM: 0.9, Rank.POLL: 0.8}
 """Which part of the limit may be used up by what is no start and no stop."""
 
 
@@ -85,7 +86,7 @@ class Budget:
             # Once this one is out of the window, one less than there is room for is in it.
             oldest = self._made.peek(room - 1)
             seconds = max(SHORTEST, held, 0.0 if oldest is None else oldest.timestamp / 1000 + WINDOW - now / 1000)
-            if rank is not Rank.POLL:
+            if rank in (Rank.ACT, Rank.CONFIRM):
                 self._polls_held_until = now / 1000 + seconds + STOPS_FIRST
             return seconds
 

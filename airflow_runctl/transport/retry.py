@@ -15,13 +15,9 @@ exponentially with jitter, and ``Retry-After`` is honoured; all of it ends with 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from tenacity import (
@@ -32,7 +28,7 @@ from tenacity import (
 )
 
 from airflow_runctl.exceptions import NotItsTurn, TransportError
-from airflow_runctl.vendors.base import Effect, HttpRequest, HttpResponse
+from airflow_runctl.vendors.base import Effect, HttpRequest, HttpResponse, retry_after
 
 TOTAL_SECONDS: Final = 60.0
 FIRST_WAIT: Final = 0.5
@@ -124,18 +120,11 @@ def _wait(state: RetryCallState) -> float:
 
 
 def _retry_after(state: RetryCallState) -> float | None:
-    """Return the seconds that the vendor asked to wait, given as a number or as a date."""
+    """Return the seconds that the vendor asked to wait."""
     outcome = state.outcome
     if outcome is None or outcome.failed:
         return None
-    value = outcome.result().headers.get("retry-after", "")
-    with suppress(ValueError):
-        seconds = float(value)
-        return seconds if math.isfinite(seconds) else None
-    try:
-        return (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-    except (TypeError, ValueError, OverflowError):  # a year or an offset beyond what a date can be
-        return None
+    return retry_after(outcome.result())
 
 
 def _stop_after(patience: Patience, now: Callable[[], float], began: float) -> Callable[[RetryCallState], bool]:

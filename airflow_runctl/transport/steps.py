@@ -52,7 +52,7 @@ class Steps(Generic[T]):
                 self._result = stop.value
                 return None
             if isinstance(step, Hurry):
-                self.line.rank, self.line.until = step.rank, step.until
+                self.line.rank, self.line.until, self.line.seconds = step.rank, step.until, step.seconds
                 self.answer = self.line
                 continue
             if isinstance(step, Tell) or self.patience.left() > 0:

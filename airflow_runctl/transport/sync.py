@@ -127,6 +127,8 @@ class SyncTransport:
         budget = budget_of(self.endpoint.allowance)
         began = time.time()
         while budget is not None and (seconds := budget.take(rank)) > 0:
+            if rank is Rank.LOOK_BEFORE:
+                raise NotItsTurn
             if seconds <= patience.left():
                 self._sleep(seconds)
             elif rank >= Rank.CONFIRM and line.until < math.inf:

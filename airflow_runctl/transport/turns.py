@@ -49,12 +49,14 @@ def configured_at_once() -> int:
 class Line:
     """Where one flow stands when its requests wait for their turn, and the time that counts for it."""
 
-    __slots__ = ("rank", "until", "waited")
+    __slots__ = ("rank", "seconds", "until", "waited")
 
     def __init__(self) -> None:
         self.rank = Rank.POLL
         self.until = math.inf
         """When nothing is of use any more (Unix time)."""
+        self.seconds = math.inf
+        """How long a request may take from its turn on, its repetitions included."""
         self.waited = 0.0
         """Seconds that its requests have waited for their turn."""
 
@@ -64,6 +66,9 @@ class Line:
 
     def bounded(self, patience: Patience) -> Patience:
         """Return ``patience``, but no longer than is of use."""
+        if self.seconds < math.inf:
+            least = (min(self.seconds, of) for of in (patience.total, patience.answer))
+            patience = replace(patience, total=next(least), answer=next(least))
         if self.until == math.inf:
             return patience
         return replace(patience, until=self.until if patience.until is None else min(self.until, patience.until))
@@ -145,6 +150,9 @@ class Turns:
             rank, _, turn = self._waiting[0]
             if not turn.done():
                 seconds = 0.0 if self._budget is None else self._budget.take(Rank(rank))
+                if seconds > 0 and rank == Rank.LOOK_BEFORE:
+                    _give_up(turn)  # the stop behind it needs the room, and goes without
+                    continue
                 if seconds > 0:
                     self._room = asyncio.get_running_loop().call_later(seconds, self._serve)
                     return

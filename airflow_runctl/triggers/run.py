@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from airflow_runctl.arguments.reading import odd_among_given
@@ -29,7 +31,7 @@ from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
 from airflow_runctl.control.stop_many import Connections, Target, stop_target
 from airflow_runctl.control.watch import POLL_INTERVAL, RIDE_OUT, Slow, Watched, follow, tell_of_watching
 from airflow_runctl.control.watched_here import watched
-from airflow_runctl.exceptions import ConnectionUnreadable, RunctlError
+from airflow_runctl.exceptions import ConnectionUnreadable, LoginRefused, RunctlError
 from airflow_runctl.runs import HANDLE_KEY, RunStatus, StopReason, TaskKey
 from airflow_runctl.vendors.base import Flow
 
@@ -43,6 +45,11 @@ ASK_OWNER_TRIES: Final = 5
 
 BY: Final = "triggerer"
 """Who acts here, for records and events."""
+
+
+class _Renewed(Exception):
+    """The connection is another than the one that was used up to now."""
+
 
 _going_on: set[asyncio.Task[Any]] = set()
 """What outlives the trigger that began it: stops, callbacks."""
@@ -117,29 +124,36 @@ class ExternalRunTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: the handle, and what :class:`~airflow_runctl.control.watch.Watched` says."""
         try:
-            watched = await self._watch()
+            came = await self._watch()
         except RunctlError as error:
-            watched = Watched(lost=str(error))
+            came = Watched(lost=str(error))
+        except Exception as error:
+            # Airflow fails the task of a trigger that raises, and nobody would look after its run.
+            self.log.exception("%s is not watched any more, by an error that was not foreseen", self._name())
+            came = Watched(lost=f"{type(error).__name__}: {error}")
         except asyncio.CancelledError:
             if not TRIGGERS_HEAR_OF_KILLS:
                 # All that Airflow below 3.3 lets a trigger know; it may also mean that the triggerer ends.
                 await self.on_kill()
             raise
         handle = self._target.handle if self._target else self.external_run
-        yield TriggerEvent({HANDLE_KEY: handle, **watched.out()})  # type: ignore[no-untyped-call]
+        yield TriggerEvent({HANDLE_KEY: handle, **came.out()})  # type: ignore[no-untyped-call]
 
     async def _watch(self) -> Watched:
         await loaded()
-        target = await self._open_patiently()
-        await self._make_ready(target)
         began = time.time()
-        try:
-            with watched(self._where(), target):
-                came = await follow_together(target.access, target.run, self._follow(target), self._heard)
-        finally:
-            await self._recording.settle()
-        tell_of_watching(target.run, came, time.time() - began)
-        return came
+        while True:
+            target = await self._open_patiently()
+            await self._make_ready(target)
+            try:
+                with watched(self._where(), target):
+                    came = await follow_together(target.access, target.run, self._follow(target), self._heard)
+            except _Renewed:
+                continue
+            finally:
+                await self._recording.settle()
+            tell_of_watching(target.run, came, time.time() - began)
+            return came
 
     async def _make_ready(self, target: Target) -> None:
         """Load now what a stop will need. What cannot be loaded is a bad poll's error: a trigger never raises."""
@@ -176,6 +190,23 @@ class ExternalRunTrigger(BaseTrigger):
             self._target = await Connections(self._channel).open(self.external_run, self._where())
         return self._target
 
+    async def _is_renewed(self) -> bool:
+        """Read the connection again, since its login was refused; return True if it is another by now.
+
+        The run is known already: its handle need not open with what the connection has now.
+        """
+        target = await self._open()
+        try:
+            access = await Connections(self._channel).access(target.run.vendor, target.run.conn_id)
+        except Exception as error:
+            self.log.debug("The connection cannot be read again: %s", error)
+            return False
+        if access == target.access:
+            return False
+        self._target = replace(target, access=access)
+        self.log.info("%s: the connection has changed; it is used as it is now", self._name())
+        return True
+
     def _name(self) -> str:
         """Return the words for the run: what is sealed in its handle, once that was opened."""
         return name_of(self._target.run) if self._target else describe(self.external_run)
@@ -193,6 +224,8 @@ class ExternalRunTrigger(BaseTrigger):
             self._changed(what)
         elif isinstance(what, RunctlError):
             self.log.debug("%s: a bad poll: %s", name, what)
+            if isinstance(what, LoginRefused) and await self._is_renewed():
+                raise _Renewed
         elif isinstance(what, Slow):
             self._report(what)
         elif isinstance(what, StopNote):
@@ -264,9 +297,17 @@ class ExternalRunTrigger(BaseTrigger):
             records = await self._records_are_ours()
             timeout = max(self.stop_timeout, KILL_SECONDS)
             # A stop that is not taken at once may outlast the time that the attempt after a clear gives it.
-            report = await stop_target(
-                self._channel, target, note, timeout, records=records, still_wanted=self._is_not_followed
+            stop = partial(
+                stop_target,
+                self._channel,
+                note=note,
+                timeout=timeout,
+                records=records,
+                still_wanted=self._is_not_followed,
             )
+            report = await stop(target=target)
+            if report.error and await self._is_renewed():
+                report = await stop(target=await self._open())
         except Exception as error:
             self.log.exception("%s was not stopped and may be alive", name)
             return f"not stopped, may be alive: {error}"

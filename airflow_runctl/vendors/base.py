@@ -26,10 +26,13 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from enum import Enum, IntEnum, StrEnum
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 from urllib.parse import quote
 
@@ -314,10 +317,12 @@ class Hurry:
     :param rank: the rank of its requests.
     :param until: when nothing of it is of use any more (Unix time): a request that waits for its turn then, or for an
         answer, ends with an error.
+    :param seconds: how long a request of it may take at most from its turn on, its repetitions included.
     """
 
     rank: Rank
     until: float = math.inf
+    seconds: float = math.inf
 
 
 class FlowClock(Protocol):
@@ -404,14 +409,31 @@ HTTP_ERRORS: Final[Mapping[int, type[VendorError]]] = {
     401: LoginRefused,
     403: LoginRefused,
     404: NotFound,
-    429: RateLimited,
 }
 """HTTP status to error; what is not here is a plain ``VendorError``."""
 
 
-def vendor_error(status: int, message: str) -> VendorError:
-    """Return the error for an HTTP status."""
+def vendor_error(status: int, message: str, response: HttpResponse | None = None) -> VendorError:
+    """Return the error for a status.
+
+    :param status: that of the answer, or one that stands in it.
+    :param response: the answer; a 429 may tell how long to wait.
+    """
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return RateLimited(message, status=status, retry_after=retry_after(response) if response else None)
     return HTTP_ERRORS.get(status, VendorError)(message, status=status)
+
+
+def retry_after(response: HttpResponse) -> float | None:
+    """Return the seconds that the vendor asked to wait, given as a number or as a date."""
+    value = response.headers.get("retry-after", "")
+    with suppress(ValueError):
+        seconds = float(value)
+        return seconds if math.isfinite(seconds) else None
+    try:
+        return parsedate_to_datetime(value).timestamp() - response.received_at
+    except (TypeError, ValueError, OverflowError):  # a year or an offset beyond what a date can be
+        return None
 
 
 @lru_cache(maxsize=1000)

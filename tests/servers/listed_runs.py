@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-ListAnswer = tuple[int, Any]
-"""HTTP status, and what is sent as JSON; bytes are sent as they are."""
+ListAnswer = tuple[Any, ...]
+"""HTTP status, and what is sent as JSON, or as it is if it is bytes; headers, if there are more."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -31,9 +32,16 @@ class ListedRuns:
         """What the list says."""
         self.list_answer: ListAnswer | None = None
         """What the list answers instead."""
+        self.look_answer: tuple[int, bytes, dict[str, str]] | None = None
+        """What a look answers instead, with headers."""
+        self.list_seconds = 0.0
+        """How long a page of the list takes."""
         self.hold_list = threading.Event()
         """The list is not answered before it is set."""
         self.hold_list.set()
+        self.hold_looks = threading.Event()
+        """The same of looks."""
+        self.hold_looks.set()
         self.broken: set[str] = set()
         """Runs of which a look is answered with HTTP 500."""
         self.requests: list[tuple[str, str, str]] = []
@@ -47,6 +55,7 @@ class ListedRuns:
 
     def __exit__(self, *error: object) -> None:
         self.hold_list.set()
+        self.hold_looks.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -69,8 +78,12 @@ class ListedRuns:
         if "limit" in query:
             self.requests.append(("list", query.get("state", ""), credential))
             self.hold_list.wait(60)
+            time.sleep(self.list_seconds)
             return self.list_answer or (200, self._page(query))
         self.requests.append(("look", run_id, credential))
+        self.hold_looks.wait(60)
+        if self.look_answer is not None:
+            return self.look_answer
         if run_id in self.broken:
             return 500, {"response_map": {"error_list": [{"message": "no"}]}, "http_status_code": 500}
         return 200, {"response_map": {"ruuid": run_id, "state": self.states[run_id]}, "http_status_code": 200}
@@ -91,9 +104,11 @@ class ListedRuns:
 
             def answer(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                status, said = server._answer(self.command, self.path, self.headers.get("Authorization", ""))
+                status, said, *headers = server._answer(self.command, self.path, self.headers.get("Authorization", ""))
                 body = said if isinstance(said, bytes) else json.dumps(said).encode()
                 self.send_response(status)
+                for name, value in dict(*headers).items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

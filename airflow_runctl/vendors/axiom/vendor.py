@@ -372,7 +372,9 @@ class Axiom(Vendor):
     def _error(self, response: HttpResponse, hints: Mapping[int, str]) -> VendorError:
         hint = hints.get(response.status, "")
         return vendor_error(
-            response.status, f"axiom.ai answered HTTP {response.status}: {_text(response).rstrip('.')}. {hint}".strip()
+            response.status,
+            f"axiom.ai answered HTTP {response.status}: {_text(response).rstrip('.')}. {hint}".strip(),
+            response,
         )
 
 

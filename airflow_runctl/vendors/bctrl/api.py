@@ -233,7 +233,7 @@ class Bctrl(Vendor):
         """Return the error that an answer stands for."""
         hint = self.not_found_hint if response.status == 404 else HINTS.get(response.status, "")
         message = f"bctrl answered HTTP {response.status}: {Failure.read(response).text} {hint}"
-        return vendor_error(response.status, message.strip())
+        return vendor_error(response.status, message.strip(), response)
 
     def pages(
         self, *segments: str, query: Mapping[str, str] | None = None, most: int | None = None

@@ -183,7 +183,7 @@ class SnapLogicApi(Vendor):
             hint = " Check the login of the connection, and the account's right to this."
         elif status == 404:
             hint = " No such run or org, or it is hidden from this account."
-        return vendor_error(status, f"SnapLogic answered HTTP {status}: {reason_of(response)}.{hint}")
+        return vendor_error(status, f"SnapLogic answered HTTP {status}: {reason_of(response)}.{hint}", response)
 
 
 def _goes_on(page: Mapping[str, Any], count: int, read: int) -> bool:

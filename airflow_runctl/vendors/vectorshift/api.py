@@ -140,4 +140,4 @@ class VectorShiftApi(Vendor):
         """Return the error for an answer that is none, with what it says and how to mend it."""
         hint = HINTS.get(response.status, "")
         message = f"VectorShift answered HTTP {response.status}: {said_in(response)}. {hint}"
-        return vendor_error(response.status, message.strip())
+        return vendor_error(response.status, message.strip(), response)

@@ -117,7 +117,7 @@ class Acme(Vendor):
     def _call(self, method: str, where: str, effect: Effect = Effect.READ, **more: Any) -> Flow[Any]:
         response: HttpResponse = yield HttpRequest(method, where, effect, headers=self.headers, **more)
         if not response.ok:
-            raise vendor_error(response.status, f"Acme answered HTTP {response.status}: {response.excerpt()}")
+            raise vendor_error(response.status, f"Acme answered HTTP {response.status}: {response.excerpt()}", response)
         return response.json()
 
 

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
@@ -409,3 +411,94 @@ def test_interval_that_somebody_counts_himself_is_kept(access: Access) -> None:
     now = time.time()
     run = dataclasses.replace(run_named(access, "run-1"), started_at=datetime.fromtimestamp(now - 1e6, UTC))
     assert watch._seconds(lambda: 5.0, run, now) == pytest.approx(5.0, rel=0.11)
+
+
+# -- what a stranger found ---------------------------------------------------------------------------------
+
+
+def test_late_lists_leave_one_timer_for_each_who_rests(access: Access, server: ListedRuns) -> None:
+    """A list that takes longer than others' intervals: they become due meanwhile."""
+
+    async def doing(watchers: Watchers) -> None:
+        watchers.begin(access, *RUNS)
+        for number, run_id in enumerate(RUNS):
+            watchers.begin(access, f"{run_id}", interval=INTERVAL * (1 + number % 3))
+        loop: Any = asyncio.get_running_loop()
+        asked = 0
+        for _ in range(12):
+            server.hold_list.clear()
+            await until(lambda asked=asked: server.count("list") > asked)
+            asked = server.count("list")
+            await asyncio.sleep(4 * INTERVAL)
+            server.hold_list.set()
+            await until(lambda: not rounds._rounds_of(access)._asking)  # type: ignore[union-attr]
+        resting = [one for same in rounds._rounds_of(access)._resting.values() for one in same]  # type: ignore[union-attr]
+        timers = [handle for handle in loop._scheduled if not handle.cancelled()]
+        assert len(timers) <= 2 * len(resting) + 5
+        await watchers.leave()
+        await asyncio.sleep(0)
+        assert [handle for handle in loop._scheduled if handle.when() == math.inf and not handle.cancelled()] == []
+
+    go(doing)
+
+
+def test_list_that_is_refused_for_too_many_calls_is_not_made_up_for_by_looks(
+    access: Access, server: ListedRuns
+) -> None:
+    async def doing(watchers: Watchers) -> int:
+        watchers.begin(access, *RUNS)
+        await until(lambda: server.count("list") >= 2)
+        server.list_answer = (429, b"slow down")
+        asked = server.count("list")
+        await until(lambda: server.count("list") > asked)
+        looks = server.count("look")
+        await asyncio.sleep(20 * INTERVAL)
+        return server.count("look") - looks
+
+    assert go(doing) <= 3
+
+
+def test_vendor_that_asks_to_wait_is_looked_at_no_sooner(access: Access, server: ListedRuns) -> None:
+    async def doing(watchers: Watchers) -> int:
+        server.look_answer = (429, b"slow down", {"Retry-After": "30"})
+        watchers.begin(access, *RUNS, ride_out=60.0)
+        await until(lambda: min(server.looks()[run_id] for run_id in RUNS) >= 1)
+        looks = server.count("look")
+        await asyncio.sleep(10 * INTERVAL)
+        return server.count("look") - looks
+
+    assert go(doing) == 0
+
+
+def test_list_of_many_slow_pages_is_given_up(
+    access: Access, server: ListedRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "LONGEST_LIST", 0.2)
+    monkeypatch.setattr("airflow_runctl.vendors.snaplogic.api.PAGE", 2)
+    monkeypatch.setattr("airflow_runctl.vendors.snaplogic.vendor.PAGE", 2)
+    server.list_seconds = 0.3
+
+    async def doing(watchers: Watchers) -> None:
+        watchers.begin(access, *RUNS)
+        await until(lambda: server.count("list") >= 1)
+        server.states["run-7"] = "Completed"
+        assert await watchers.ends("run-7") == [RunState.SUCCEEDED]
+        assert server.count("list") <= 2
+
+    go(doing)
+
+
+def test_clock_that_jumps_over_a_limit_is_noticed_with_the_next_list(
+    access: Access, server: ListedRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def doing(watchers: Watchers) -> None:
+        watchers.begin(access, *RUNS, limits={StopReason.MAX_RUNTIME.value: time.time() + 3000})
+        await until(lambda: server.count("list") >= 2)
+        real, asked = time.time, server.count("list")
+        for module in (rounds, watch):
+            monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: real() + 3600))
+        found = await asyncio.wait_for(asyncio.gather(*watchers.tasks.values()), ENOUGH)
+        assert {watched.limit for watched in found} == {StopReason.MAX_RUNTIME}
+        assert server.count("list") - asked < 6, "before each had its turn to be looked at itself"
+
+    go(doing)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -32,6 +33,7 @@ from airflow_runctl.vendors.bctrl.workspaces import BctrlWorkspaces
 from airflow_runctl.vendors.snaplogic.trigger import TriggeredTask
 from airflow_runctl.vendors.snaplogic.vendor import SnapLogic
 from airflow_runctl.vendors.vectorshift.vendor import VectorShift
+from tests.servers.listed_runs import ListedRuns
 from tests.unit.clients import Client
 from tests.unit.connections import Connections
 
@@ -568,3 +570,23 @@ def test_run_that_is_not_suspended_is_not_resumed(snap: Case) -> None:
 def test_vendor_that_cannot_resume_says_so(ax: Case) -> None:
     with pytest.raises(NotImplementedError, match=r"axiom\.ai cannot resume a run"):
         resume(ax)
+
+
+# -- a vendor that does not answer looks ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", [None, (429, b"wait", {"Retry-After": "20"}), (503, b"busy", {})])
+def test_vendor_that_does_not_let_itself_be_looked_at_is_told_to_stop_all_the_same(
+    client: Client, snaplogic: Access, answer: Any
+) -> None:
+    with ListedRuns({"run-1": "Started"}) as server:
+        access = dataclasses.replace(snaplogic, endpoint=dataclasses.replace(snaplogic.endpoint, base_url=server.url))
+        if answer is None:
+            server.hold_looks.clear()
+        server.look_answer = answer
+        run = ExternalRun("snaplogic", access.conn_id, "run-1", None, datetime.now(UTC), {"ruuid": "run-1"})
+        began = time.monotonic()
+        result = client.drive(access, stop(access.vendor, run, NOTE, timeout=0.0), Patience(total=50.0, answer=50.0))
+        assert server.count("stop") == 1
+        assert result.outcome is StopOutcome.REQUESTED
+        assert time.monotonic() - began < 25, "long before the look was given up"

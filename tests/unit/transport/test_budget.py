@@ -15,7 +15,7 @@ from airflow_runctl.exceptions import ConnectionSetupError, NotItsTurn
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import ExternalRun, Owner, StopOutcome, StopReason, TaskKey
 from airflow_runctl.transport import budget
-from airflow_runctl.transport.aio import close_session
+from airflow_runctl.transport.aio import close_session, in_own_loop
 from airflow_runctl.transport.budget import Allowance, Budget
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.base import Hurry, Rank
@@ -64,7 +64,7 @@ def taken(made: Budget, rank: Rank) -> int:
 
 def test_polls_and_confirmations_leave_a_part_to_starts_and_stops() -> None:
     made = Budget(Allowance("c", 100))
-    assert [taken(made, rank) for rank in (Rank.POLL, Rank.CONFIRM, Rank.LOOK_BEFORE, Rank.ACT)] == [80, 10, 10, 0]
+    assert [taken(made, rank) for rank in (Rank.POLL, Rank.LOOK_BEFORE, Rank.CONFIRM, Rank.ACT)] == [80, 0, 10, 10]
 
 
 def test_polls_are_divided_among_processes_and_stops_are_not() -> None:
@@ -135,6 +135,23 @@ def test_stop_is_on_the_wire_at_once_though_polls_have_used_up_the_budget(
     (asked,) = [seen for seen in server.seen if seen.what == "stop"]
     assert asked.at - began < 1
     assert result.outcome is StopOutcome.STOPPED or result.outcome is StopOutcome.REQUESTED
+
+
+def test_as_many_stops_as_there_is_room_for_are_on_the_wire_at_once(access: Access, server: ManyRuns) -> None:
+    """None of the looks before them takes a call that one of them needs."""
+    polled_until_there_is_no_room(Client("aiohttp"), access)
+
+    async def both() -> None:
+        flows = [stop(access.vendor, run_of(access, f"run-{number}"), NOTE, timeout=0) for number in range(2)]
+        asking = [asyncio.create_task(access.adrive(flow)) for flow in flows]
+        while len([seen for seen in server.seen if seen.what == "stop"]) < 2:
+            await asyncio.sleep(0.01)
+        for one in asking:
+            one.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+    in_own_loop(asyncio.wait_for(both(), 20))
+    assert [seen.what for seen in server.seen[8:10]] == ["stop", "stop"]
 
 
 @pytest.mark.parametrize("run_id", ["run-1", "hang-1"], ids=["no room", "no room, and the vendor hangs"])
