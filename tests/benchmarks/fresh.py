@@ -1,7 +1,7 @@
 """Measures in a process of its own: what was imported or left in memory before is in nobody's figure.
 
 ``python -m tests.benchmarks.fresh module:function <JSON> file`` calls the function and writes what it returns to the
-file; with ``PROFILE=1`` it prints where its time went, besides.
+file. With ``PROFILE=1`` what is measured prints where its time went, besides.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -54,20 +55,29 @@ def fresh(function: Callable[..., Any], **arguments: Any) -> Any:
         return json.loads(returned.read_text())
 
 
-def main(what: str, arguments: dict[str, Any], returned: Path) -> None:
-    """Call a function, profiled if that is wanted, and write down what it returns."""
-    module, _, name = what.partition(":")
-    function = getattr(import_module(module), name)
+@contextmanager
+def profiled(what: str) -> Iterator[None]:
+    """Print where the time of what is measured goes, if ``PROFILE`` is set: all that this thread does meanwhile."""
     if not os.environ.get("PROFILE"):
-        returned.write_text(json.dumps(function(**arguments)))
+        yield
         return
     import cProfile
     import pstats
 
     profile = cProfile.Profile()
-    returned.write_text(json.dumps(profile.runcall(function, **arguments)))
-    print(f"\n{what} {arguments}", file=sys.stderr)
+    profile.enable()
+    try:
+        yield
+    finally:
+        profile.disable()
+    print(f"\n{what}", file=sys.stderr)
     pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(PROFILED_LINES)
+
+
+def main(what: str, arguments: dict[str, Any], returned: Path) -> None:
+    """Call a function, and write down what it returns."""
+    module, _, name = what.partition(":")
+    returned.write_text(json.dumps(getattr(import_module(module), name)(**arguments)))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.benchmarks import peers
-from tests.benchmarks.fresh import fresh
+from tests.benchmarks.fresh import fresh, profiled
 from tests.benchmarks.rows import Measured, Row
 
 BUDGET: Final = 0.050
@@ -51,7 +51,8 @@ def imported(module: str) -> float:
     from airflow.sdk import DAG, BaseOperator  # noqa: F401  # its names are loaded when they are asked for
 
     began = time.perf_counter()
-    import_module(module)
+    with profiled(f"import {module}"):
+        import_module(module)
     return time.perf_counter() - began
 
 
@@ -68,7 +69,8 @@ def parsed(who: str, tasks: int) -> float:
         request = DagFileParseRequest(file=str(file), bundle_path=Path(folder), bundle_name="many")
         log: Any = structlog.get_logger()
         began = time.perf_counter()
-        result = _parse_file(request, log)
+        with profiled(f"parse {who}"):
+            result = _parse_file(request, log)
         seconds = time.perf_counter() - began
     assert result is not None
     assert not result.import_errors, result.import_errors

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any, Final
 
-from tests.benchmarks.fresh import fresh
+from tests.benchmarks.fresh import fresh, profiled
 from tests.benchmarks.rows import Measured, Point, Row
 from tests.servers.many_runs import ManyRunsElsewhere, run_ids
 
@@ -73,7 +73,8 @@ def ours(url: str, runs: int) -> float:
         await loaded()
         note = StopNote(StopReason.DEADLINE, "benchmark")
         began = time.perf_counter()
-        reports = await DagRunStop(Handles(owned), snaplogic.DAG_ID, snaplogic.RUN_ID, note).run()
+        with profiled(f"ours: stop {runs}"):
+            reports = await DagRunStop(Handles(owned), snaplogic.DAG_ID, snaplogic.RUN_ID, note).run()
         seconds = time.perf_counter() - began
         stopped = [report for report in reports if report.result and report.result.outcome.value == "stopped"]
         assert len(stopped) == runs, f"{len(stopped)} of {runs}"
@@ -101,7 +102,8 @@ def bare(url: str, runs: int) -> float:
         headers = basic("ops@example.com", "the password")
         async with aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=AT_ONCE)) as session:
             began = time.perf_counter()
-            await asyncio.gather(*(stop(session, run_id) for run_id in run_ids(runs)))
+            with profiled(f"bare aiohttp: stop {runs}"):
+                await asyncio.gather(*(stop(session, run_id) for run_id in run_ids(runs)))
             return time.perf_counter() - began
 
     return asyncio.run(stop_all())

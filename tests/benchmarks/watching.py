@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 from tests.benchmarks import peers
-from tests.benchmarks.fresh import NotMeasured, fresh
+from tests.benchmarks.fresh import NotMeasured, fresh, profiled
 from tests.benchmarks.rows import Measured, Row
 from tests.servers.many_runs import ManyRunsElsewhere, ask, run_ids
 
@@ -126,14 +126,14 @@ def watching(who: str, url: str, runs: int, interval: float, seconds: float) -> 
     if who == BARE:
         return asyncio.run(_bare(url, runs, interval, seconds))
     if who != OURS:
-        return asyncio.run(_triggers(partial(peers.triggers, who, url, interval), url, runs, interval, seconds))
+        return asyncio.run(_triggers(partial(peers.triggers, who, url, interval), who, url, runs, interval, seconds))
     owned = snaplogic.handles(snaplogic.connect(url), runs)
     with snaplogic.airflow(owned):
-        return asyncio.run(_triggers(partial(snaplogic.triggers, owned, interval), url, runs, interval, seconds))
+        return asyncio.run(_triggers(partial(snaplogic.triggers, owned, interval), who, url, runs, interval, seconds))
 
 
 async def _triggers(
-    making: Callable[[int], list[Any]], url: str, runs: int, interval: float, seconds: float
+    making: Callable[[int], list[Any]], who: str, url: str, runs: int, interval: float, seconds: float
 ) -> Watching:
     from airflow_runctl.transport.aio import close_session
 
@@ -147,7 +147,7 @@ async def _triggers(
         await _end([first])
         before = rss()
         tasks = [asyncio.create_task(first_event(trigger)) for trigger in making(runs)]
-        return await _measured(tasks, before, url, runs, interval, seconds)
+        return await _measured(tasks, before, who, url, runs, interval, seconds)
     finally:
         await close_session()
 
@@ -168,11 +168,11 @@ async def _bare(url: str, runs: int, interval: float, seconds: float) -> Watchin
     before = rss()
     async with aiohttp.ClientSession(headers=basic("ops@example.com", "the password")) as session:
         tasks = [asyncio.create_task(watch(session, run_id)) for run_id in run_ids(runs)]
-        return await _measured(tasks, before, url, runs, interval, seconds)
+        return await _measured(tasks, before, BARE, url, runs, interval, seconds)
 
 
 async def _measured(
-    tasks: list[asyncio.Task[Any]], before: int, url: str, runs: int, interval: float, seconds: float
+    tasks: list[asyncio.Task[Any]], before: int, who: str, url: str, runs: int, interval: float, seconds: float
 ) -> Watching:
     """Wait until the watching is under way, and see what it costs; whoever watches has no event meanwhile."""
     await _looked(tasks, url, runs)
@@ -181,7 +181,8 @@ async def _measured(
     seen = await asyncio.to_thread(ask, url, "seen")
     cpu, began = time.process_time(), time.perf_counter()
     ticks.begin()
-    await asyncio.sleep(seconds)
+    with profiled(f"{who}: watch {runs}"):
+        await asyncio.sleep(seconds)
     ticks.end()
     cpu, took = time.process_time() - cpu, time.perf_counter() - began
     now = await asyncio.to_thread(ask, url, "seen")
