@@ -47,7 +47,7 @@ from airflow_runctl.compat.names import (
     conf,
     mask_secret,
 )
-from airflow_runctl.compat.processes import dag_file_seconds, in_dag_processor
+from airflow_runctl.compat.processes import connections_as_a_server, dag_file_seconds, in_dag_processor
 from airflow_runctl.compat.release import (
     AIRFLOW,
     CLEARS_FORGET,
@@ -100,6 +100,7 @@ __all__ = [
     "attempt_of",
     "callback_channel",
     "conf",
+    "connections_as_a_server",
     "context_of_lost_resumption",
     "count",
     "dag_file_seconds",

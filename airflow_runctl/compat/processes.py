@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 from airflow_runctl.compat.names import conf
@@ -26,3 +27,11 @@ def dag_file_seconds() -> float:
     """Return the seconds after which the Dag processor kills a process, callbacks included."""
     section = "core" if IS_AIRFLOW_2 else "dag_processor"
     return float(conf.getint(section, "dag_file_processor_timeout", fallback=50))
+
+
+def connections_as_a_server() -> None:
+    """Let this process read the connections of the metadata database too, as Airflow's own commands do.
+
+    Without this word a command of Airflow 3.2 and newer finds only those of its environment and of secrets backends.
+    """
+    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"

@@ -41,13 +41,18 @@ In the order in which one reads them:
 ``verdict.py``            what the end of the watching means for the task: result or error, retry or none
 ``after_error.py``        whether a run is stopped when its task fails, or left to a further try
 ``ownership.py``          whether an attempt still follows its run, asked before a stop for a user's sake
-``inventory.py``          what the tasks of a Dag run have recorded
+``dag_run_records.py``    what the tasks of a Dag run have recorded
 ``siblings.py``           whose turn it is to start, where runs could be taken for each other's
 ``task_names.py``         which of a Dag run's tasks are meant by the names that a user gives
 ``stop_many.py``          many runs at once, a report on each
 ``stop_dag_run.py``       all that a Dag run left alive, starts in flight included
 ``stop_by_search.py``     all live runs that match a search
 ``pause_resume.py``       telling a run to pause or to resume, and looking whether it did
+``inventory.py``          what Airflow knows of all runs that may be alive: their owners, and whether one is an orphan
+``end_owner.py``          ending the task that owns a run, for a person, and following that to the run's end
+``by_hand.py``            stopping or resuming one run of the inventory for a person
+``strangers.py``          live runs at a vendor that Airflow does not know
+``sweep.py``              finding the runs whose owner is over, and stopping them
 ========================  =========================================================================================
 
 ==========================================================  ===============================================
@@ -62,7 +67,8 @@ When is a stop confirmed, and how often is it asked for?    ``stop.py``
 Which limit applies, and from when does it count?           ``operators/base.py``; how it is kept: ``watch.py``
 How long are bad answers put up with?                       ``watch.py``
 Which run did a start make that did not say?                ``vendors/snaplogic/lineup.py``; lost: ``identity.py``
-What can a deadline see of a task?                          ``inventory.py``, ``stop_dag_run.py``
+What can a deadline see of a task?                          ``dag_run_records.py``, ``stop_dag_run.py``
+Is a run an orphan?                                         ``inventory.py``; may it be stopped: ``sweep.py``
 Who may stop this run?                                      ``seal.py`` (handles), ``ownership.py`` (kills)
 ==========================================================  ===============================================
 """

@@ -149,14 +149,31 @@ async def stop_target(
     finally:
         await recording.settle()
     log.info("%s: %s in %.1f s (%s, by %s)", name, result.outcome.value, result.seconds, note.reason.value, note.by)
-    if where is not None and records:
-        await quietly("record the outcome of a stop", _record_outcome(channel, where, target, result, last))
-    if run.owner is not None and result.is_over:
-        await quietly("forget the record of a run that is over", forget(channel, run.owner))
+    await record_end(channel, target, result, last, records=records)
     return Report(name, where, result)
 
 
-async def _record_outcome(channel: Channel, where: TaskKey, target: Target, result: StopResult, note: StopNote) -> None:
+async def record_end(
+    channel: Channel, target: Target, result: StopResult, note: StopNote | None, *, records: bool = True
+) -> None:
+    """Record what a stop, or a look, has shown of a run; once it is over nobody has to look for it any more.
+
+    :param note: the stop, if there was one.
+    :param records: False if the records at the task instance are a later attempt's by now.
+    """
+    owner = target.run.owner
+    if owner is None:
+        return
+    if records and channel.writable:
+        recording = _record_outcome(channel, owner.key, target, result, note)
+        await quietly("record the outcome of a stop", recording)
+    if result.is_over:
+        await quietly("forget the record of a run that is over", forget(channel, owner))
+
+
+async def _record_outcome(
+    channel: Channel, where: TaskKey, target: Target, result: StopResult, note: StopNote | None
+) -> None:
     """Store the outcome, unless a later attempt has put another handle there meanwhile."""
     stored = await channel.get(HANDLE_KEY, where)
     if isinstance(stored, Mapping) and stored.get("token") != target.handle.get("token"):
@@ -198,4 +215,4 @@ def _doubt(report: Report) -> str:
     return f"{feared}. {report.result.unknown}"
 
 
-__all__ = ["Connections", "Report", "Target", "failures", "stop_target"]
+__all__ = ["Connections", "Report", "Target", "failures", "record_end", "stop_target"]

@@ -1,0 +1,167 @@
+"""Stops and resumes single runs for a person, where the vendor's connection can be read.
+
+The handle that Airflow keeps is opened first, and must fit its place; what it shows decides nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from airflow_runctl.compat import Channel
+from airflow_runctl.control import pause_resume
+from airflow_runctl.control.end_owner import Ended, Tasks, end_owner
+from airflow_runctl.control.inventory import COMES, FOLLOWS, Inventory, KnownRun, Source
+from airflow_runctl.control.seal import describe, name_of
+from airflow_runctl.control.stop import PROBLEMS, StopNote
+from airflow_runctl.control.stop_many import Connections, Target, failures, stop_target
+from airflow_runctl.exceptions import ConnectionUnreadable, RunctlError
+from airflow_runctl.runs import Ownership, StopReason, printable
+
+log = logging.getLogger(__name__)
+
+DIRECTLY: Final = "stopped directly"
+RESUMED: Final = "told to resume"
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """A person's hand.
+
+    :param source: where the facts come from.
+    :param tasks: who may end a task.
+    :param channel: how this process asks Airflow for connections, and records what it does.
+    :param by: who acts.
+    :param text: why, as the person said.
+    :param timeout: seconds in which a stop has to be confirmed.
+    :param told: told what is done.
+    """
+
+    source: Source
+    tasks: Tasks
+    channel: Channel
+    by: str
+    text: str | None = None
+    timeout: float = 60.0
+    told: Callable[[str], None] = log.info
+
+    async def stop(self, known: KnownRun) -> Ended:
+        """Stop a run: through its task while that is alive, else directly."""
+        name, target, closed = await self._opened(known)
+        state = known.attempt.state if known.attempt else "unknown"
+        try:
+            if state in FOLLOWS and not _is_released(target):
+                return await self._through_task(known, name, target)
+            if target is None:
+                return Ended(known.where, name, "nothing", error=f"{closed} Nothing was stopped; the run may be alive.")
+            if state in COMES and not _is_released(target):
+                self.told(f"{name}: marking {known.where} as failed, so that no further attempt goes on with it")
+                await self.tasks.fail(known.where, self.text)
+            return await self._directly(known, name, target)
+        except RunctlError as error:
+            return Ended(known.where, name, "nothing", error=f"{error} The run may be alive.")
+
+    async def resume(self, known: KnownRun) -> Ended:
+        """Resume a suspended run."""
+        name, target, closed = await self._opened(known)
+        if target is None:
+            return Ended(known.where, name, "nothing", error=closed)
+        flow = pause_resume.change(target.access.vendor, target.run, pause_resume.RESUME, timeout=self.timeout)
+        try:
+            result = await target.access.adrive(flow)
+        except (RunctlError, NotImplementedError) as error:
+            return Ended(known.where, name, "nothing", error=str(error))
+        return Ended(known.where, name, RESUMED, result.outcome, result.seconds)
+
+    async def _opened(self, known: KnownRun) -> tuple[str, Target | None, str]:
+        """Return words for the run, what its handle opens to, and why it does not."""
+        if known.unread:
+            return f"a run of {known.where}", None, known.unread
+        try:
+            target = await Connections(self.channel).open(known.handle, known.where)
+        except ConnectionUnreadable as error:
+            return describe(known.handle), None, f"{error} {ELSEWHERE}"
+        except RunctlError as error:
+            return describe(known.handle), None, str(error)
+        return name_of(target.run), target, ""
+
+    async def _through_task(self, known: KnownRun, name: str, target: Target | None) -> Ended:
+        self.told(f"{name}: marking {known.where} as failed; its kill stops the run")
+
+        async def is_over() -> bool:
+            return target is not None and await seen_to_be_over(target)
+
+        ended = await end_owner(
+            self.source, self.tasks, known, name, self.text, timeout=self.timeout, is_over=is_over if target else None
+        )
+        if ended.may_be_alive and target is not None and self.timeout > 0:
+            self.told(f"{name}: {ended.error}; it is stopped directly now")
+            return await self._directly(known, name, target)
+        return ended
+
+    async def _directly(self, known: KnownRun, name: str, target: Target) -> Ended:
+        self.told(f"{name}: stopping it directly")
+        owner = target.run.owner
+        ownership = owner.ownership if owner else None
+
+        async def still_wanted() -> bool:
+            now = await Inventory(self.source).again(known, ownership)
+            return now is not None and (now.attempt is None or now.attempt.state not in FOLLOWS)
+
+        note = StopNote(StopReason.BY_HAND, self.by, self.text)
+        report = await stop_target(self.channel, target, note, self.timeout, still_wanted=still_wanted)
+        said = failures([report], confirmed=True)
+        result = report.result
+        return Ended(
+            known.where,
+            name,
+            DIRECTLY,
+            result.outcome if result else None,
+            result.seconds if result else None,
+            said[0] if said else None,
+        )
+
+
+ELSEWHERE: Final = (
+    "Run the same command where Airflow's connections can be read: on a worker that gets them from its environment or "
+    "from a secrets backend, or where Airflow's configuration reaches the metadata database (scheduler, API server)."
+)
+
+
+async def seen_to_be_over(target: Target) -> bool:
+    """Ask the vendor once; a look that fails says no."""
+    vendor = target.access.vendor
+    if not vendor.can_look(target.run):
+        return False
+    try:
+        status = await target.access.adrive(vendor.status(target.run))
+    except PROBLEMS:
+        return False
+    return status.state.is_terminal
+
+
+async def state_at_vendor(channel: Channel, known: KnownRun) -> str:
+    """Return the vendor's word for a run, or why there is none."""
+    if known.unread:
+        return f"not asked: {known.unread}"
+    try:
+        target = await Connections(channel).open(known.handle, known.where)
+        vendor = target.access.vendor
+        if not vendor.can_look(target.run):
+            return f"not asked: {vendor.label} does not say"
+        status = await target.access.adrive(vendor.status(target.run))
+    except ConnectionUnreadable as error:
+        return f"not asked: {error} {ELSEWHERE}"
+    except RunctlError as error:
+        return f"not known: {error}"
+    return f"{printable(status.vendor_state)} ({status.state.value})"
+
+
+def _is_released(target: Target | None) -> bool:
+    """Return True if the run belongs to the Dag run or to nobody, so that the end of its task would not end it."""
+    return target is not None and target.run.owner is not None and target.run.owner.ownership is not Ownership.TASK
+
+
+__all__ = ["ELSEWHERE", "Ended", "Hand", "seen_to_be_over", "state_at_vendor"]
