@@ -1,4 +1,4 @@
-"""``runctl``: ways in for the person on call, from a shell.
+"""Ways in for the person on call, from a shell: ``runctl``.
 
 Two doors lead to the same commands: the console script ``runctl``, and ``airflow runctl`` from Airflow 3.2 on. Airflow
 is read, and tasks are marked, over its public REST API, as the user who asks; a vendor is spoken to where its

@@ -41,7 +41,7 @@ class Calls:
         settings = Configuration(host=login.url, access_token=login.token)
         settings.connection_pool_maxsize = AT_ONCE
         settings.ssl_ca_cert = next(filter(None, map(os.environ.get, CA_FILES)), None)
-        settings.retries = Retry(total=2, redirect=0, backoff_factor=0.3, status=0)
+        settings.retries = Retry(total=2, redirect=0, backoff_factor=0.1, status=0)
         self.client = ApiClient(settings)
         self.url = login.url
         self.made = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_runctl.cli.rest import READ_TASKS, UNMAPPED, AirflowRest
-from airflow_runctl.compat import BlockingChannel, connections_as_a_server
+from airflow_runctl.compat import BlockingChannel, connections_as_a_server, logs_to_stderr
 from airflow_runctl.runs import TaskKey
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class RestChannel:
         from airflow_client.client.api import variable_api
 
         connections_as_a_server()
+        logs_to_stderr()
         self._rest = rest
         self._variables = variable_api.VariableApi(rest.calls.client)
         self._here = BlockingChannel(writable=False)

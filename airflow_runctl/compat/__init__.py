@@ -47,7 +47,7 @@ from airflow_runctl.compat.names import (
     conf,
     mask_secret,
 )
-from airflow_runctl.compat.processes import connections_as_a_server, dag_file_seconds, in_dag_processor
+from airflow_runctl.compat.processes import connections_as_a_server, dag_file_seconds, in_dag_processor, logs_to_stderr
 from airflow_runctl.compat.release import (
     AIRFLOW,
     CLEARS_FORGET,
@@ -115,6 +115,7 @@ __all__ = [
     "kill_held_back",
     "lead_over_core",
     "load_channel",
+    "logs_to_stderr",
     "mask_secret",
     "prefix_of",
     "set_xcom",

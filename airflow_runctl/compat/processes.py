@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import threading
 
 from airflow_runctl.compat.names import conf
@@ -35,3 +37,10 @@ def connections_as_a_server() -> None:
     Without this word a command of Airflow 3.2 and newer finds only those of its environment and of secrets backends.
     """
     os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
+
+
+def logs_to_stderr() -> None:
+    """Take Airflow's logging off the standard output, which is for results; 3.3 does so for its own commands."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+            handler.setStream(sys.stderr)

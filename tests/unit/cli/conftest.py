@@ -102,6 +102,7 @@ class Runs:
 
     def alive(self, name: str) -> str:
         """Make a live run at bctrl; return its id."""
+        self.box.behave("bctrl", name, stop_seconds=0.01)
         row = self.connections.rows[CONN_ID]
         body = {"kind": "browser", "alias": name, "driver": "playwright", "launch": {"mode": "ephemeral"}}
         answer = requests.post(

@@ -97,6 +97,7 @@ class Field:
     connections: Connections
 
     def alive(self, name: str) -> str:
+        self.box.behave("bctrl", name, stop_seconds=0.01)
         row = self.connections.rows[CONN_ID]
         body = {"kind": "browser", "alias": name, "driver": "playwright", "launch": {"mode": "ephemeral"}}
         answer = requests.post(
