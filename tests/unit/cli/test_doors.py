@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from airflow_runctl.cli import console, definition, trying
 from airflow_runctl.cli.exit_codes import ExitCode
 from airflow_runctl.provider_info import get_provider_info
-from tests.places import ROOT
+from tests.places import DOCS, ROOT
 from tests.servers.airflow_rest import TOKEN, AirflowServer
 from tests.unit.cli.conftest import Runs, Shell
 from tests.unit.cli.test_listing import place, plain_handle
@@ -44,6 +45,17 @@ def test_each_command_says_how_it_is_used(shell: Shell, name: str) -> None:
     result = shell(f"{name} --help")
     assert result.code == 0
     assert f"usage: runctl {name}" in result.out
+
+
+def test_the_page_for_the_person_on_call_has_every_command_and_exit_code() -> None:
+    page = (DOCS / "operating.md").read_text()
+    assert re.findall(r"^\| `runctl (\w+)", page, re.MULTILINE) == NAMES
+    table = page.partition("| exit code | means |")[2].partition("\n\n")[0]
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)] == list(ExitCode)
+    named = set(re.findall(r"`(--[\w-]+)", page))
+    known = {flag for command in definition.COMMANDS for argument in command.arguments for flag in argument.flags}
+    assert named - known == {"--help"}
+    assert known - named <= {"--verbose", "-v", "-y", "-o", "--output", "--host", "--port", "runs", "conn_id"}
 
 
 def test_no_command_at_all(shell: Shell) -> None:
