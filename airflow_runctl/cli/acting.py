@@ -8,14 +8,14 @@ import getpass
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from airflow_runctl.cli.calls import awaited
 from airflow_runctl.cli.exit_codes import ExitCode
 from airflow_runctl.cli.listing import COLUMNS, airflow_of, row_of, scope_of
-from airflow_runctl.cli.rest import AirflowRest
 from airflow_runctl.cli.screen import ask, print_rows, progress, say
 from airflow_runctl.control.end_owner import Ended, end_owner
 from airflow_runctl.control.inventory import ALL, FOLLOWS, Inventory, KnownRun
 from airflow_runctl.exceptions import RunctlError, WrongArgument
+from airflow_runctl.rest.calls import awaited
+from airflow_runctl.rest.source import AirflowRest
 
 if TYPE_CHECKING:
     from airflow_runctl.control.by_hand import Hand
@@ -83,12 +83,12 @@ async def _resume_all(rest: AirflowRest, runs: Sequence[KnownRun], arguments: ar
 def _hand(rest: AirflowRest, arguments: argparse.Namespace) -> Hand | None:
     """Return what acts where connections can be read; ``None`` where Airflow is not installed."""
     try:
-        from airflow_runctl.cli.channel import RestChannel
+        from airflow_runctl.cli.reach import channel_of
         from airflow_runctl.control.by_hand import Hand
     except ImportError:
         return None
     reason = getattr(arguments, "reason", None)
-    return Hand(rest, rest, RestChannel(rest), by_whom(), reason, arguments.timeout, say)
+    return Hand(rest, rest, channel_of(rest), by_whom(), reason, arguments.timeout, say)
 
 
 def _chosen(rest: AirflowRest, arguments: argparse.Namespace) -> list[KnownRun]:

@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from airflow_runctl.cli.calls import Calls, awaited
 from airflow_runctl.cli.exit_codes import ExitCode
 from airflow_runctl.cli.login import find_login
-from airflow_runctl.cli.rest import AirflowRest
 from airflow_runctl.cli.screen import print_row, print_rows, progress, say, span
 from airflow_runctl.control.inventory import Inventory, KnownRun, Scope, Standing
 from airflow_runctl.exceptions import RunctlError
+from airflow_runctl.rest.calls import Calls, awaited
+from airflow_runctl.rest.source import AirflowRest
 
 COLUMNS: Final = (
     "dag_id",
@@ -120,7 +120,7 @@ async def _limit(rest: AirflowRest, run: KnownRun) -> float | None:
 def _look_at_vendor(rest: AirflowRest) -> Callable[[KnownRun], Awaitable[str]]:
     """Return what asks a run's vendor, and says why it cannot if it cannot."""
     try:
-        from airflow_runctl.cli.channel import RestChannel
+        from airflow_runctl.cli.reach import channel_of
         from airflow_runctl.control.by_hand import state_at_vendor
     except ImportError:
 
@@ -128,7 +128,7 @@ def _look_at_vendor(rest: AirflowRest) -> Callable[[KnownRun], Awaitable[str]]:
             return "not asked: Airflow is not installed here"
 
         return not_here
-    channel = RestChannel(rest)
+    channel = channel_of(rest)
 
     async def look(run: KnownRun) -> str:
         return await state_at_vendor(channel, run)

@@ -14,12 +14,12 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from airflow_runctl.exceptions import AirflowRefused, WrongArgument
+from airflow_runctl.rest.calls import Login
 
 ENVIRONMENT: Final = "AIRFLOW_CLI_ENVIRONMENT"
 TOKEN: Final = "AIRFLOW_CLI_TOKEN"  # noqa: S105
@@ -27,18 +27,6 @@ BASE_URL: Final = "AIRFLOW__API__BASE_URL"
 
 DEFAULT_ENVIRONMENT: Final = "production"
 DEFAULT_URL: Final = "http://localhost:8080"
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """At which Airflow, and as whom.
-
-    :param url: address of the API server, without ``/api/v2``.
-    :param token: a token of the user who asks.
-    """
-
-    url: str
-    token: str = field(repr=False)
 
 
 def find_login(api_url: str | None, environ: Mapping[str, str] = os.environ) -> Login:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 
 from airflow_runctl.cli.acting import by_whom
-from airflow_runctl.cli.calls import awaited
-from airflow_runctl.cli.channel import RestChannel
 from airflow_runctl.cli.exit_codes import ExitCode
 from airflow_runctl.cli.listing import airflow_of, scope_of
-from airflow_runctl.cli.rest import AirflowRest
+from airflow_runctl.cli.reach import channel_of
 from airflow_runctl.cli.screen import print_rows, progress, say
 from airflow_runctl.control.stop import StopNote
 from airflow_runctl.control.sweep import Finding, Rules, Sweep, Sweeper
 from airflow_runctl.exceptions import AirflowRefused
 from airflow_runctl.hooks.base import vendors
+from airflow_runctl.rest.calls import awaited
+from airflow_runctl.rest.source import AirflowRest
 from airflow_runctl.runs import StopReason
 
 
@@ -39,7 +39,7 @@ async def _sweep(rest: AirflowRest, arguments: argparse.Namespace, *, dry_run: b
     scope = scope_of(arguments)
     sweeper = Sweeper(
         rest,
-        RestChannel(rest),
+        channel_of(rest),
         Rules(
             min_age=arguments.min_age,
             look_again=arguments.look_again,

@@ -12,15 +12,13 @@ from airflow_runctl.cli.exit_codes import ExitCode
 
 def test_connection(arguments: argparse.Namespace) -> int:
     """Reach the vendor of a connection, and say what was seen."""
-    from airflow_runctl.compat import BlockingChannel, connections_as_a_server, logs_to_stderr
+    from airflow_runctl.cli.reach import local_channel
     from airflow_runctl.control.by_hand import ELSEWHERE
     from airflow_runctl.exceptions import ConnectionUnreadable
     from airflow_runctl.hooks.base import hook_class
 
-    connections_as_a_server()
-    logs_to_stderr()
     try:
-        conn, _ = asyncio.run(BlockingChannel(writable=False).connection(arguments.conn_id))
+        conn, _ = asyncio.run(local_channel().connection(arguments.conn_id))
     except Exception as error:
         named = f"Connection {arguments.conn_id!r} cannot be read here ({type(error).__name__})."
         raise ConnectionUnreadable(f"{named} {ELSEWHERE}") from error

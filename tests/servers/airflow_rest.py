@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from airflow_runctl.runs import TaskKey
 
 TOKEN = "airflow-token-marked-secret"
+USER = {"username": "sweeper", "password": "password-marked-secret"}
 PAGE_LIMIT = 100
 
 Answer = tuple[int, Any]
@@ -98,6 +99,8 @@ class AirflowServer:
         parts = urlsplit(target)
         path = [unquote(part) for part in parts.path.split("/")[1:]]
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        if path == ["auth", "token"] and body == USER:
+            return 201, {"access_token": TOKEN}
         if path[:2] != ["api", "v2"]:
             return 404, {"detail": "Not Found"}
         kind, answer, where = self._route(method, path[2:], query, body)

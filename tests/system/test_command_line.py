@@ -21,7 +21,7 @@ from airflow_runctl.sandbox.client import Sandbox
 from demo.real_airflow import RealAirflow
 from tests.places import ROOT
 from tests.system.cases import Case, Cases
-from tests.system.conftest import HERE, QUICK
+from tests.system.conftest import EXAMPLES, HERE, QUICK
 from tests.system.versions import AIRFLOW
 
 pytestmark = [
@@ -93,7 +93,7 @@ def own_airflow(
 ) -> Iterator[RealAirflow]:
     """An Airflow that knows no run but those of this file."""
     with RealAirflow(
-        dag_folders=[HERE / "dags"],
+        dag_folders=[HERE / "dags", EXAMPLES],
         environment={**own_sandbox.connections, **importable},
         config=QUICK,
         database=airflow_database,
@@ -268,6 +268,27 @@ def test_connections_of_the_database_are_read_where_it_can_be_reached(
     assert "axiom.ai" in here.out
     if AIRFLOW >= (3, 2):
         assert shell("test axiom_stored", ["-m", "airflow", "runctl"], **reaching).code == DONE
+
+
+def test_the_example_sweeps_from_a_dag(own_airflow: RealAirflow, own_sandbox: Sandbox, shell: Shell) -> None:
+    [case] = watched([Cases(own_airflow, own_sandbox).start("plain_vectorshift_worker", "vectorshift")], "running")
+    os.kill(own_airflow.task_process(case.dag_id, case.run_id, "run"), signal.SIGKILL)
+    case.wait_for_state("failed")
+    token = shell.environment["AIRFLOW_CLI_TOKEN"]
+    body = {"connection_id": "airflow_api", "conn_type": "http", "host": own_airflow.url, "password": token}
+    own_airflow.request("POST", "connections", body=body)
+    own_airflow.unpause("sweep_runs")
+    run_id = own_airflow.trigger("sweep_runs")
+    assert own_airflow.wait_for_dag_run("sweep_runs", run_id) == "success", own_airflow.task_log(
+        "sweep_runs", run_id, "sweep"
+    )
+    found = own_airflow.xcom("sweep_runs", run_id, "sweep")["runs"]
+    [row] = [row for row in found if row["task"] == place(case)]
+    assert row["finding"] == "left_alone"
+    assert "less than 1800" in row["why"]
+    assert token not in log
+    assert shell(f"stop {shlex.quote(run_at(shell, case))} --yes").code == DONE
+    assert case.open() == 0
 
 
 def test_two_thousand_runs_that_are_over_cost_nothing(

@@ -9,7 +9,8 @@ from airflow_runctl.cli import acting, screen
 from airflow_runctl.cli.exit_codes import ExitCode
 from airflow_runctl.runs import Ownership, TaskKey
 from tests.servers.airflow_rest import AirflowServer
-from tests.unit.cli.conftest import Runs, Shell
+from tests.unit.cli.conftest import Shell
+from tests.unit.known_runs import Runs
 
 
 def test_a_run_whose_task_is_alive_is_stopped_through_its_task(shell: Shell, server: AirflowServer, runs: Runs) -> None:

@@ -17,8 +17,9 @@ from airflow_runctl.cli.exit_codes import ExitCode
 from airflow_runctl.provider_info import get_provider_info
 from tests.places import DOCS, ROOT
 from tests.servers.airflow_rest import TOKEN, AirflowServer
-from tests.unit.cli.conftest import Runs, Shell
+from tests.unit.cli.conftest import Shell
 from tests.unit.cli.test_listing import place, plain_handle
+from tests.unit.known_runs import Runs
 
 NAMES = ["list", "show", "stop", "resume", "sweep", "test", "sandbox"]
 

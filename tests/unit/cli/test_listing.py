@@ -10,7 +10,8 @@ import yaml
 from airflow_runctl.cli.exit_codes import ExitCode
 from airflow_runctl.runs import TaskKey
 from tests.servers.airflow_rest import AirflowServer, Task
-from tests.unit.cli.conftest import Runs, Shell
+from tests.unit.cli.conftest import Shell
+from tests.unit.known_runs import Runs
 
 
 def plain_handle(number: int) -> dict[str, str]:

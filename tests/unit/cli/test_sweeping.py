@@ -7,7 +7,8 @@ import pytest
 from airflow_runctl.cli.exit_codes import ExitCode
 from airflow_runctl.runs import TaskKey
 from tests.servers.airflow_rest import AirflowServer
-from tests.unit.cli.conftest import CONN_ID, Runs, Shell
+from tests.unit.cli.conftest import Shell
+from tests.unit.known_runs import CONN_ID, Runs
 
 SWEEP = "sweep --look-again 0s -o json"
 

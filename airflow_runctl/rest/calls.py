@@ -10,9 +10,9 @@ import json
 import os
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from airflow_runctl.cli.login import Login
 from airflow_runctl.control.inventory import AT_ONCE
 from airflow_runctl.exceptions import AirflowRefused, AirflowUnreachable
 from airflow_runctl.runs import printable
@@ -26,6 +26,18 @@ CA_FILES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 """Where the environment names a CA file; the first that does."""
 
 NO_SUCH: Final = 404
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """At which Airflow, and as whom.
+
+    :param url: address of the API server, without ``/api/v2``.
+    :param token: a token of the user who asks.
+    """
+
+    url: str
+    token: str = field(repr=False)
 
 
 class Calls:

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from airflow_runctl.cli.calls import Calls
 from airflow_runctl.control.inventory import LastAttempt, Scope, Stored
 from airflow_runctl.exceptions import AirflowUnreachable
+from airflow_runctl.rest.calls import Calls
 from airflow_runctl.runs import TaskKey
 
 PAGE: Final = 100

@@ -1,4 +1,4 @@
-"""How ``runctl`` asks Airflow for what stops runs: connections from this machine, everything else over the REST API.
+"""How Airflow is asked for what stops runs: for connections where this process may read them, else over the REST API.
 
 What it does is recorded in XCom where the user may write there: then nobody takes the run for alive any more.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_runctl.cli.rest import READ_TASKS, UNMAPPED, AirflowRest
-from airflow_runctl.compat import BlockingChannel, connections_as_a_server, logs_to_stderr
+from airflow_runctl.compat import Channel
+from airflow_runctl.rest.source import READ_TASKS, UNMAPPED, AirflowRest
 from airflow_runctl.runs import TaskKey
 
 if TYPE_CHECKING:
@@ -21,18 +21,17 @@ class RestChannel:
     """A channel over the REST API.
 
     :param rest: the API.
+    :param here: how this process reads connections.
     """
 
     writable = True
 
-    def __init__(self, rest: AirflowRest) -> None:
+    def __init__(self, rest: AirflowRest, here: Channel) -> None:
         from airflow_client.client.api import variable_api
 
-        connections_as_a_server()
-        logs_to_stderr()
         self._rest = rest
         self._variables = variable_api.VariableApi(rest.calls.client)
-        self._here = BlockingChannel(writable=False)
+        self._here = here
 
     async def connection(self, conn_id: str) -> tuple[Connection, dict[str, Any]]:
         """Return a connection and its extra, if this machine may read it."""
