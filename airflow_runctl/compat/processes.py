@@ -42,5 +42,9 @@ def connections_as_a_server() -> None:
 def logs_to_stderr() -> None:
     """Take Airflow's logging off the standard output, which is for results; 3.3 does so for its own commands."""
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+        if not isinstance(handler, logging.StreamHandler) or handler.stream is not sys.stdout:
+            continue
+        if hasattr(handler, "_use_stderr"):  # Airflow 2's, whose stream cannot be set
+            handler._use_stderr = True
+        else:
             handler.setStream(sys.stderr)

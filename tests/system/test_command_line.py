@@ -279,9 +279,9 @@ def test_the_example_sweeps_from_a_dag(own_airflow: RealAirflow, own_sandbox: Sa
     own_airflow.request("POST", "connections", body=body)
     own_airflow.unpause("sweep_runs")
     run_id = own_airflow.trigger("sweep_runs")
-    assert own_airflow.wait_for_dag_run("sweep_runs", run_id) == "success", own_airflow.task_log(
-        "sweep_runs", run_id, "sweep"
-    )
+    state = own_airflow.wait_for_dag_run("sweep_runs", run_id)
+    log = own_airflow.task_log("sweep_runs", run_id, "sweep")
+    assert state == "success", log
     found = own_airflow.xcom("sweep_runs", run_id, "sweep")["runs"]
     [row] = [row for row in found if row["task"] == place(case)]
     assert row["finding"] == "left_alone"
