@@ -23,6 +23,7 @@ def sweep_runs(arguments: argparse.Namespace) -> int:
     dry_run = arguments.dry_run or not arguments.yes
     sweep = awaited(_sweep(airflow_of(arguments), arguments, dry_run=dry_run))
     rows = [swept.out() for swept in sweep.runs if swept.finding is not Finding.OWNED]
+    rows += [start.out() for start in sweep.starts]
     strangers = [{**stranger.out(), "finding": "not known to Airflow"} for stranger in sweep.strangers]
     if arguments.output in ("json", "yaml"):
         print_rows([*rows, *strangers], arguments.output)
@@ -52,6 +53,7 @@ async def _sweep(rest: AirflowRest, arguments: argparse.Namespace, *, dry_run: b
         StopNote(StopReason.LEFTOVER, f"{by_whom()} sweep", arguments.reason),
         scope,
         await _connections(rest),
+        rest,
         say,
         progress,
     )
@@ -75,6 +77,8 @@ def _tell(sweep: Sweep, *, dry_run: bool) -> None:
     orphans, doubts = len(sweep.orphans), sum(one.finding is Finding.DOUBT for one in sweep.runs)
     if sweep.refused:
         say(f"NOTHING WAS STOPPED: {sweep.refused}.")
+    for start in sweep.starts:
+        say(f"{start.where}: {start.why}. Nothing stops it but a person.")
     said = f"{len(sweep.runs)} runs may be alive as Airflow knows them, {orphans} of them orphans, {doubts} in doubt"
     say(f"{said}; {len(sweep.strangers)} more run at vendors that Airflow does not know, and are only reported.")
     if dry_run and orphans:

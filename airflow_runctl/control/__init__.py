@@ -52,6 +52,7 @@ In the order in which one reads them:
 ``end_owner.py``          ending the task that owns a run, for a person, and following that to the run's end
 ``by_hand.py``            stopping or resuming one run of the inventory for a person
 ``strangers.py``          live runs at a vendor that Airflow does not know
+``lost_starts.py``        starts of which nobody knows what came
 ``sweep.py``              finding the runs whose owner is over, and stopping them
 ========================  =========================================================================================
 

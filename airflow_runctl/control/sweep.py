@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from airflow_runctl.compat import Channel
 from airflow_runctl.control.inventory import ALL, Inventory, KnownRun, Scope, Source, Standing, standing_of
+from airflow_runctl.control.lost_starts import FailedTasks, LostStart, LostStarts
 from airflow_runctl.control.seal import describe, name_of
 from airflow_runctl.control.stop import PROBLEMS, StopNote
 from airflow_runctl.control.stop_many import Connections, Report, Target, failures, record_end, stop_target
@@ -153,13 +154,15 @@ class Sweep:
 
     :param runs: every run that may be alive, with what was found.
     :param strangers: live runs at a vendor that Airflow does not know.
-    :param unlisted: why a vendor's list could not be compared.
+    :param unlisted: why a vendor's list could not be compared, or failed tasks not be looked through.
+    :param starts: starts of which a run may be alive that nobody owns.
     :param refused: why nothing was stopped though there are orphans.
     """
 
     runs: list[Swept]
     strangers: list[Stranger] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
+    starts: list[LostStart] = field(default_factory=list)
     refused: str | None = None
 
     @property
@@ -170,7 +173,7 @@ class Sweep:
     @property
     def may_be_alive(self) -> bool:
         """True if a run may be alive that should not be, as far as Airflow knows."""
-        return any(swept.may_be_alive for swept in self.runs)
+        return bool(self.starts) or any(swept.may_be_alive for swept in self.runs)
 
     def failures(self) -> list[str]:
         """Return a sentence for each run that should have been stopped and may be alive."""
@@ -187,6 +190,7 @@ class Sweeper:
     :param note: why runs are stopped, and by whom.
     :param scope: which runs are looked at.
     :param connections: further connections whose vendors' lists are compared, as vendor and id.
+    :param failed: who knows which tasks have failed; ``None`` looks for no lost starts.
     :param told: told what is done.
     :param progress: told how many runs of how many were looked at.
     """
@@ -197,6 +201,7 @@ class Sweeper:
     note: StopNote
     scope: Scope = ALL
     connections: frozenset[tuple[str, str]] = frozenset()
+    failed: FailedTasks | None = None
     told: Callable[[str], None] = log.info
     progress: Callable[[int, int], None] = lambda done, of: None
 
@@ -220,7 +225,9 @@ class Sweeper:
             self.told(f"{_counted(found)}; a second look in {self.rules.look_again:.0f} s")
             await asyncio.sleep(self.rules.look_again)
             found = list(await asyncio.gather(*map(self._look_again, found)))
-        sweep = Sweep(found, await self._lasting(opened, found, first_strangers), unlisted, self._too_many(found))
+        lasting = await self._lasting(opened, found, first_strangers)
+        starts, unseen = await self._starts(opened, found)
+        sweep = Sweep(found, lasting, [*unlisted, *unseen], starts, self._too_many(found))
         if dry_run or sweep.refused:
             return sweep
         if sweep.orphans and agreed is not None and not await agreed(sweep.orphans):
@@ -327,10 +334,23 @@ class Sweeper:
         if not first:
             return []
         known = await Inventory(self.source).runs()
-        ids = _known_ids(found) | {str(run.handle.get("run_id")) for run in known}
+        ids = _known_ids(found) | _ids(known)
         second, _ = await strangers(opened, {(one.vendor, one.conn_id) for one in first}, ids)
         before = {(one.vendor, one.run_id) for one in first}
         return [one for one in second if (one.vendor, one.run_id) in before]
+
+    async def _starts(self, opened: Connections, found: Sequence[Swept]) -> tuple[list[LostStart], list[str]]:
+        if self.failed is None:
+            return [], []
+        try:
+            ids = _known_ids(found) | await self._ids_beyond_the_scope()
+            looking = LostStarts(self.source, self.failed, opened, ids)
+            return await looking.find(self.scope, [swept.known.where for swept in found]), []
+        except RunctlError as error:
+            return [], [f"Lost starts were not looked for: {error}"]
+
+    async def _ids_beyond_the_scope(self) -> frozenset[str]:
+        return frozenset() if self.scope == ALL else _ids(await Inventory(self.source).runs())
 
     # -- stopping ----------------------------------------------------------------------------------------
 
@@ -365,6 +385,10 @@ def _known_ids(found: Iterable[Swept]) -> frozenset[str]:
     """Return every id under which a vendor may list a known run; a stranger that bears one is not reported."""
     ids = {str(swept.known.handle.get("run_id")) for swept in found}
     return frozenset(ids | {swept.target.run.run_id for swept in found if swept.target})
+
+
+def _ids(known: Iterable[KnownRun]) -> frozenset[str]:
+    return frozenset(str(run.handle.get("run_id")) for run in known)
 
 
 def _orphans(found: Iterable[Swept]) -> int:

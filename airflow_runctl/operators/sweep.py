@@ -78,7 +78,8 @@ class SweepRunsOperator(BaseOperator):
 
         :returns: a dict with ``runs`` (each with ``task``, ``run``, ``finding``, ``why``, ``vendor_state``, ``outcome``
             and ``error``; those that have an owner are left out) and ``strangers``, live runs at a vendor that Airflow
-            does not know (``vendor``, ``conn_id``, ``run_id``, ``vendor_state``).
+            does not know (``vendor``, ``conn_id``, ``run_id``, ``vendor_state``), and ``lost_starts``, of which a run
+            may be alive (``task``, ``run``, ``why``).
         :raises RunctlError: if there are too many orphans to be believed, if a run is in doubt, and if one that was to
             be stopped may be alive. What can be stopped was stopped by then.
         """
@@ -92,7 +93,8 @@ class SweepRunsOperator(BaseOperator):
         from airflow_runctl.control.sweep import Finding
 
         runs = [swept.out() for swept in sweep.runs if swept.finding is not Finding.OWNED]
-        return {"runs": runs, "strangers": [stranger.out() for stranger in sweep.strangers]}
+        strangers = [stranger.out() for stranger in sweep.strangers]
+        return {"runs": runs, "strangers": strangers, "lost_starts": [start.out() for start in sweep.starts]}
 
     def _sweeper(self) -> Any:
         from airflow_runctl.control.inventory import Scope
@@ -121,7 +123,7 @@ class SweepRunsOperator(BaseOperator):
         note = StopNote(StopReason.LEFTOVER, f"task {self.task_id}", self.stop_reason)
         scope = Scope(vendor=self.only_vendor, dag_id=self.only_dag_id)
         channel = RestChannel(rest, BlockingChannel(writable=False))
-        return Sweeper(rest, channel, rules, note, scope, told=self.log.info)
+        return Sweeper(rest, channel, rules, note, scope, failed=rest, told=self.log.info)
 
     def _log(self, sweep: Sweep) -> None:
         from airflow_runctl.control.sweep import Finding
@@ -131,6 +133,8 @@ class SweepRunsOperator(BaseOperator):
             level("%s of %s: %s, %s", swept.name, swept.known.where, swept.finding.value, swept.why)
         for stranger in sweep.strangers:
             self.log.warning("Not known to Airflow, and left alone: %s", stranger.out())
+        for start in sweep.starts:
+            self.log.warning("Left alone: a run that %s may have started, %s", start.where, start.out())
         for why in sweep.unlisted:
             self.log.info("%s", why)
         if self.report_only and sweep.orphans:

@@ -130,6 +130,27 @@ class AirflowRest:
             return None
         return float(limit.get("days") or 0) * 86400 + float(limit.get("seconds") or 0)
 
+    async def failed_since(self, since: datetime, scope: Scope, most: int) -> list[TaskKey]:
+        """Return the task instances that have failed since then, the latest first, at most so many."""
+        rows = self.pages(
+            "task_instances",
+            self.tasks.get_task_instances_without_preload_content,
+            *(scope.dag_id or ANY, ANY),
+            state=["failed"],
+            end_date_gte=since,
+            order_by=["-end_date"],
+            to="list failed tasks",
+            right=READ_TASKS,
+        )
+        found: list[TaskKey] = []
+        async for row in rows:
+            where = TaskKey(row["dag_id"], row["dag_run_id"], row["task_id"], int(row["map_index"]))
+            if scope.has_place(where):
+                found.append(where)
+            if len(found) >= most:
+                break
+        return found
+
     async def connections(self, types: frozenset[str]) -> frozenset[tuple[str, str]]:
         """Return type and id of the connections of these types that Airflow stores itself."""
         listing = self._connections.get_connections_without_preload_content

@@ -135,6 +135,8 @@ class AirflowServer:
                     "DELETE": lambda: (204, None) if self.xcoms.pop((where, key), None) else _missing("XCom"),
                 }
                 return f"{method} xcom", acts[method], where
+            case ["dags", _, "dagRuns", _, "taskInstances"]:
+                return "GET taskInstances", lambda: self._failed(query), None
             case ["dags", dag, "dagRuns", run, "taskInstances", task, *index]:
                 where = TaskKey(dag, run, task, int(index[0]) if index else -1)
                 act = (lambda: self._task(where)) if method == "GET" else (lambda: self._mark(where, body))
@@ -167,6 +169,15 @@ class AirflowServer:
             for where in found[offset : offset + limit]
         ]
         return 200, {"xcom_entries": entries, "total_entries": len(found)}
+
+    def _failed(self, query: dict[str, str]) -> Answer:
+        assert query["order_by"] == "-end_date"
+        rows = [
+            {**_names(where), "state": task.state}
+            for where, task in self.tasks.items()
+            if task.state == query["state"] and str(task.end_date) >= query["end_date_gte"]
+        ]
+        return 200, {"task_instances": rows, "total_entries": len(rows)}
 
     def _get(self, where: TaskKey, key: str) -> Answer:
         if (where, key) not in self.xcoms:

@@ -291,6 +291,7 @@ def test_the_example_sweeps_from_a_dag(own_airflow: RealAirflow, own_sandbox: Sa
     assert case.open() == 0
 
 
+@pytest.mark.skipif(AIRFLOW >= (3, 4), reason="XComs are in other tables: the past cannot be copied like this")
 def test_two_thousand_runs_that_are_over_cost_nothing(
     own_airflow: RealAirflow, own_sandbox: Sandbox, shell: Shell, capsys: pytest.CaptureFixture[str]
 ) -> None:

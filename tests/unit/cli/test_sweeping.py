@@ -109,6 +109,21 @@ def test_filters_and_exclusions(shell: Shell, runs: Runs) -> None:
     assert len(runs.open()) == 1
 
 
+def test_the_candidates_of_an_ambiguous_start_are_shown(shell: Shell, server: AirflowServer, runs: Runs) -> None:
+    run_id = runs.alive("shop")
+    where = TaskKey("nightly", "scheduled__1", "load")
+    server.add(where, None, "failed")
+    del server.xcoms[where, "external_run"]
+    names = {"vendor": "bctrl", "conn_id": CONN_ID}
+    server.xcoms[where, "external_run_audit"] = {**names, "state": "ambiguous", "candidates": [run_id]}
+    result = shell(f"{SWEEP} --yes")
+    assert result.code == ExitCode.MAY_BE_ALIVE
+    [row] = [row for row in result.rows if row["finding"] == "lost start"]
+    assert (row["task"], row["run"]) == (str(where), run_id)
+    assert "Nothing stops it but a person" in result.err
+    assert runs.open() == {run_id}
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

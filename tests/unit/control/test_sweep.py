@@ -12,10 +12,11 @@ import requests
 
 from airflow_runctl.control import sweep as sweeping
 from airflow_runctl.control.inventory import LastAttempt, Scope, Stored
+from airflow_runctl.control.records import start_of
 from airflow_runctl.control.seal import handle_of
 from airflow_runctl.control.stop import StopNote
 from airflow_runctl.control.sweep import Finding, Rules, Sweep, Sweeper, Swept
-from airflow_runctl.exceptions import AirflowUnreachable, RunctlError
+from airflow_runctl.exceptions import AirflowRefused, AirflowUnreachable, RunctlError
 from airflow_runctl.runs import AUDIT_KEY, HANDLE_KEY, ExternalRun, Owner, Ownership, StopReason, TaskKey
 from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.transport.aio import in_own_loop
@@ -63,6 +64,10 @@ class Airflow:
 
     async def time_limit(self, where: TaskKey) -> float | None:
         return None
+
+    async def failed_since(self, since: datetime, scope: Scope, most: int) -> list[TaskKey]:
+        assert datetime.now(UTC) - since <= timedelta(days=1, minutes=1)
+        return [where for where, task in self.tasks.items() if task and task.state == "failed"]
 
     # -- a channel
 
@@ -468,3 +473,89 @@ def test_the_runs_of_other_dags_are_no_strangers_to_a_sweep_of_one(ground: Field
     ground.add("load", dag_id="hourly")
     ground.add("other", "running")
     assert ground.sweep(scope=Scope(dag_id="hourly")).strangers == []
+
+
+# -- lost starts ----------------------------------------------------------------------------------------------------
+
+
+def lost(ground: Field, name: str, alias: str, audit: dict[str, Any] | None = None) -> TaskKey:
+    """Let a task have failed while it started a runtime: all that is left is what it wrote ahead."""
+    where = ground.where(name)
+    access = ground.connections.access(CONN_ID)
+    search = {"workspace_id": WORKSPACE, "alias": alias, "known": None}
+    start = start_of(search, Owner(where, 1), access, datetime.now(UTC))
+    names = {"vendor": "bctrl", "conn_id": CONN_ID}
+    ground.airflow.xcoms[where, AUDIT_KEY] = audit or {**names, "state": "starting", "start": start}
+    ground.airflow.tasks[where] = LastAttempt("failed", 1)
+    return where
+
+
+def starts(ground: Field, **more: Any) -> list[tuple[str, tuple[str, ...]]]:
+    result = ground.sweep(failed=ground.airflow, **more)
+    assert result.may_be_alive == bool(result.starts)
+    return [(start.where.task_id, start.candidates) for start in result.starts]
+
+
+def test_the_run_of_a_lost_start_is_found_reported_and_lives(ground: Field) -> None:
+    run_id = ground.alive("shop")
+    lost(ground, "load", "shop")
+    assert starts(ground) == [("load", (run_id,))]
+    assert ground.open() == {run_id}
+
+
+def test_a_lost_start_of_which_nothing_is_alive_is_no_alarm(ground: Field) -> None:
+    lost(ground, "never_made", "nothing")
+    ground.box.set_run(ground.alive("shop"), "stopped")
+    lost(ground, "over", "shop")
+    assert starts(ground) == []
+
+
+def test_a_run_that_has_an_owner_is_nobodys_lost_start(ground: Field) -> None:
+    ground.add("shop", "running", dag_id="hourly")
+    lost(ground, "load", "shop")
+    assert starts(ground) == []
+    assert starts(ground, scope=Scope(dag_id="nightly")) == []
+
+
+def test_candidates_of_an_ambiguous_start_are_shown_with_the_task_that_may_own_them(ground: Field) -> None:
+    alive, over = ground.alive("a"), ground.alive("b")
+    ground.box.set_run(over, "stopped")
+    named = {"vendor": "bctrl", "conn_id": CONN_ID, "state": "ambiguous", "candidates": [alive, over]}
+    lost(ground, "load", "", named)
+    assert starts(ground) == [("load", (alive,))]
+    assert ground.open() == {alive}
+    ground.box.set_run(alive, "stopped")
+    assert starts(ground) == []
+
+
+def test_candidates_at_a_vendor_that_lists_nothing_are_all_shown(ground: Field) -> None:
+    named = {
+        "vendor": "axiom",
+        "conn_id": "axiom_default",
+        "state": "ambiguous",
+        "candidates": ["Prices 1", "Prices 2"],
+    }
+    lost(ground, "load", "", named)
+    assert starts(ground) == [("load", ("Prices 1", "Prices 2"))]
+
+
+def test_what_was_written_ahead_and_does_not_open_is_said(ground: Field) -> None:
+    where = lost(ground, "load", "shop")
+    ground.airflow.xcoms[where, AUDIT_KEY]["start"]["token"] += "AAAA"
+    result = ground.sweep(failed=ground.airflow)
+    assert "does not open with connection" in result.starts[0].why
+    assert result.may_be_alive
+
+
+def test_failed_tasks_that_airflow_does_not_name_keep_no_orphan_alive(
+    ground: Field, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ground.add("load")
+
+    async def refused(*arguments: object) -> list[TaskKey]:
+        raise AirflowRefused("the login lacks the right to read task instances")
+
+    monkeypatch.setattr(ground.airflow, "failed_since", refused)
+    result = ground.sweep(failed=ground.airflow)
+    assert result.unlisted[-1] == "Lost starts were not looked for: the login lacks the right to read task instances"
+    assert ground.open() == set()
