@@ -85,10 +85,12 @@ def _hand(rest: AirflowRest, arguments: argparse.Namespace) -> Hand | None:
     try:
         from airflow_runctl.cli.reach import channel_of
         from airflow_runctl.control.by_hand import Hand
+        from airflow_runctl.control.stop_many import Connections
     except ImportError:
         return None
     reason = getattr(arguments, "reason", None)
-    return Hand(rest, rest, channel_of(rest), by_whom(), reason, arguments.timeout, say)
+    channel = channel_of(rest)
+    return Hand(rest, rest, channel, Connections(channel), by_whom(), reason, arguments.timeout, say)
 
 
 def _chosen(rest: AirflowRest, arguments: argparse.Namespace) -> list[KnownRun]:

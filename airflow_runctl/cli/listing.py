@@ -122,15 +122,16 @@ def _look_at_vendor(rest: AirflowRest) -> Callable[[KnownRun], Awaitable[str]]:
     try:
         from airflow_runctl.cli.reach import channel_of
         from airflow_runctl.control.by_hand import state_at_vendor
+        from airflow_runctl.control.stop_many import Connections
     except ImportError:
 
         async def not_here(run: KnownRun) -> str:
             return "not asked: Airflow is not installed here"
 
         return not_here
-    channel = channel_of(rest)
+    opened = Connections(channel_of(rest))
 
     async def look(run: KnownRun) -> str:
-        return await state_at_vendor(channel, run)
+        return await state_at_vendor(opened, run)
 
     return look

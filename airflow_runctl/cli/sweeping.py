@@ -9,8 +9,9 @@ from airflow_runctl.cli.exit_codes import ExitCode
 from airflow_runctl.cli.listing import airflow_of, scope_of
 from airflow_runctl.cli.reach import channel_of
 from airflow_runctl.cli.screen import print_rows, progress, say
+from airflow_runctl.control.findings import Finding, Sweep
 from airflow_runctl.control.stop import StopNote
-from airflow_runctl.control.sweep import Finding, Rules, Sweep, Sweeper
+from airflow_runctl.control.sweep import Rules, Sweeper
 from airflow_runctl.exceptions import AirflowRefused
 from airflow_runctl.hooks.base import vendors
 from airflow_runctl.rest.calls import awaited

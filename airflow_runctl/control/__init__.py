@@ -53,6 +53,7 @@ In the order in which one reads them:
 ``by_hand.py``            stopping or resuming one run of the inventory for a person
 ``strangers.py``          live runs at a vendor that Airflow does not know
 ``lost_starts.py``        starts of which nobody knows what came
+``findings.py``           what a sweep says of each run
 ``sweep.py``              finding the runs whose owner is over, and stopping them
 ========================  =========================================================================================
 

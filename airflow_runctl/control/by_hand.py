@@ -33,6 +33,7 @@ class Hand:
     :param source: where the facts come from.
     :param tasks: who may end a task.
     :param channel: how this process asks Airflow for connections, and records what it does.
+    :param opened: reads each connection once.
     :param by: who acts.
     :param text: why, as the person said.
     :param timeout: seconds in which a stop has to be confirmed.
@@ -42,6 +43,7 @@ class Hand:
     source: Source
     tasks: Tasks
     channel: Channel
+    opened: Connections
     by: str
     text: str | None = None
     timeout: float = 60.0
@@ -80,7 +82,7 @@ class Hand:
         if known.unread:
             return f"a run of {known.where}", None, known.unread
         try:
-            target = await Connections(self.channel).open(known.handle, known.where)
+            target = await self.opened.open(known.handle, known.where)
         except ConnectionUnreadable as error:
             return describe(known.handle), None, f"{error} {ELSEWHERE}"
         except RunctlError as error:
@@ -142,12 +144,12 @@ async def seen_to_be_over(target: Target) -> bool:
     return status.state.is_terminal
 
 
-async def state_at_vendor(channel: Channel, known: KnownRun) -> str:
+async def state_at_vendor(opened: Connections, known: KnownRun) -> str:
     """Return the vendor's word for a run, or why there is none."""
     if known.unread:
         return f"not asked: {known.unread}"
     try:
-        target = await Connections(channel).open(known.handle, known.where)
+        target = await opened.open(known.handle, known.where)
         vendor = target.access.vendor
         if not vendor.can_look(target.run):
             return f"not asked: {vendor.label} does not say"

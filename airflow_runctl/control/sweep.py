@@ -18,21 +18,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Final
 
 from airflow_runctl.compat import Channel
+from airflow_runctl.control.findings import Finding, Sweep, Swept
 from airflow_runctl.control.inventory import ALL, Inventory, KnownRun, Scope, Source, Standing, standing_of
 from airflow_runctl.control.lost_starts import FailedTasks, LostStart, LostStarts
-from airflow_runctl.control.seal import describe, name_of
 from airflow_runctl.control.stop import PROBLEMS, StopNote
-from airflow_runctl.control.stop_many import Connections, Report, Target, failures, record_end, stop_target
+from airflow_runctl.control.stop_many import Connections, Target, record_end, stop_target
 from airflow_runctl.control.strangers import Stranger, strangers
 from airflow_runctl.exceptions import RunctlError
-from airflow_runctl.runs import Ownership, RunStatus, StopOutcome, StopResult
+from airflow_runctl.runs import Ownership, StopOutcome, StopResult
 from airflow_runctl.transport.retry import Patience
 
 log = logging.getLogger(__name__)
@@ -89,95 +88,6 @@ class Rules:
         if orphans > FEW and orphans > self.share * known:
             return f"{orphans} of the {known} runs that may be alive look like orphans, more than {self.share:.0%}"
         return None
-
-
-class Finding(StrEnum):
-    """What a sweep says of a run."""
-
-    OWNED = "owned"
-    LEFT_ALONE = "left_alone"
-    DOUBT = "doubt"
-    OVER = "over"
-    ORPHAN = "orphan"
-
-
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """What a sweep found out about a run, and what it did.
-
-    :param known: the run, as Airflow's records have it.
-    :param finding: what it is.
-    :param why: why.
-    :param target: the run behind its handle, if that opened.
-    :param status: the vendor's word for it.
-    :param report: what became of its stop; ``None`` if nothing was done.
-    """
-
-    known: KnownRun
-    finding: Finding
-    why: str
-    target: Target | None = field(default=None, repr=False)
-    status: RunStatus | None = None
-    report: Report | None = None
-
-    @property
-    def name(self) -> str:
-        """Words for the run."""
-        return name_of(self.target.run) if self.target else describe(self.known.handle)
-
-    @property
-    def may_be_alive(self) -> bool:
-        """True if it may be alive and should not be."""
-        if self.finding is Finding.DOUBT:
-            return True
-        if self.finding is not Finding.ORPHAN:
-            return False
-        return self.report is None or self.report.result is None or not self.report.result.is_over
-
-    def out(self) -> dict[str, Any]:
-        """Return plain JSON."""
-        result = self.report.result if self.report else None
-        return {
-            "task": str(self.known.where),
-            "run": self.name,
-            "finding": self.finding.value,
-            "why": self.why,
-            "vendor_state": self.status.vendor_state if self.status else None,
-            "outcome": result.outcome.value if result else None,
-            "error": self.report.error if self.report else None,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """What a sweep came to.
-
-    :param runs: every run that may be alive, with what was found.
-    :param strangers: live runs at a vendor that Airflow does not know.
-    :param unlisted: why a vendor's list could not be compared, or failed tasks not be looked through.
-    :param starts: starts of which a run may be alive that nobody owns.
-    :param refused: why nothing was stopped though there are orphans.
-    """
-
-    runs: list[Swept]
-    strangers: list[Stranger] = field(default_factory=list)
-    unlisted: list[str] = field(default_factory=list)
-    starts: list[LostStart] = field(default_factory=list)
-    refused: str | None = None
-
-    @property
-    def orphans(self) -> list[Swept]:
-        """The runs whose owner is over."""
-        return [swept for swept in self.runs if swept.finding is Finding.ORPHAN]
-
-    @property
-    def may_be_alive(self) -> bool:
-        """True if a run may be alive that should not be, as far as Airflow knows."""
-        return bool(self.starts) or any(swept.may_be_alive for swept in self.runs)
-
-    def failures(self) -> list[str]:
-        """Return a sentence for each run that should have been stopped and may be alive."""
-        return failures([swept.report for swept in self.runs if swept.report], confirmed=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from airflow_runctl.runs import StopReason
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_runctl.control.sweep import Sweep
+    from airflow_runctl.control.findings import Sweep
 
 
 class SweepRunsOperator(BaseOperator):
@@ -90,7 +90,7 @@ class SweepRunsOperator(BaseOperator):
         self._log(sweep)
         if said := self._alarms(sweep):
             raise RunctlError(" ".join(said))
-        from airflow_runctl.control.sweep import Finding
+        from airflow_runctl.control.findings import Finding
 
         runs = [swept.out() for swept in sweep.runs if swept.finding is not Finding.OWNED]
         strangers = [stranger.out() for stranger in sweep.strangers]
@@ -126,7 +126,7 @@ class SweepRunsOperator(BaseOperator):
         return Sweeper(rest, channel, rules, note, scope, failed=rest, told=self.log.info)
 
     def _log(self, sweep: Sweep) -> None:
-        from airflow_runctl.control.sweep import Finding
+        from airflow_runctl.control.findings import Finding
 
         for swept in sweep.runs:
             level = self.log.debug if swept.finding is Finding.OWNED else self.log.info
@@ -142,7 +142,7 @@ class SweepRunsOperator(BaseOperator):
 
     def _alarms(self, sweep: Sweep) -> list[str]:
         """Return a sentence for whatever needs a person."""
-        from airflow_runctl.control.sweep import Finding
+        from airflow_runctl.control.findings import Finding
 
         said = [f"{sweep.refused}."] if sweep.refused else []
         said += sweep.failures()

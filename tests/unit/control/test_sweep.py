@@ -11,11 +11,12 @@ import pytest
 import requests
 
 from airflow_runctl.control import sweep as sweeping
+from airflow_runctl.control.findings import Finding, Sweep, Swept
 from airflow_runctl.control.inventory import LastAttempt, Scope, Stored
 from airflow_runctl.control.records import start_of
 from airflow_runctl.control.seal import handle_of
 from airflow_runctl.control.stop import StopNote
-from airflow_runctl.control.sweep import Finding, Rules, Sweep, Sweeper, Swept
+from airflow_runctl.control.sweep import Rules, Sweeper
 from airflow_runctl.exceptions import AirflowRefused, AirflowUnreachable, RunctlError
 from airflow_runctl.runs import AUDIT_KEY, HANDLE_KEY, ExternalRun, Owner, Ownership, StopReason, TaskKey
 from airflow_runctl.sandbox.client import Sandbox
