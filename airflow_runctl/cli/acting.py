@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import getpass
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,8 @@ from airflow_runctl.rest.source import AirflowRest
 
 if TYPE_CHECKING:
     from airflow_runctl.control.by_hand import Hand
+
+log = logging.getLogger(__name__)
 
 NO_AIRFLOW: Final = "Airflow is not installed here, so that no connection can be read."
 
@@ -46,7 +49,13 @@ async def _stop_all(rest: AirflowRest, runs: Sequence[KnownRun], arguments: argp
     hand = _hand(rest, arguments)
 
     async def stop(run: KnownRun) -> Ended:
-        return await (hand.stop(run) if hand else _only_mark(rest, run, arguments))
+        """Stop one run; what nobody foresaw of it keeps no other from being stopped."""
+        try:
+            return await (hand.stop(run) if hand else _only_mark(rest, run, arguments))
+        except Exception as error:
+            log.debug("The run of %s was not stopped", run.where, exc_info=True)
+            said = f"{type(error).__name__}: {error}. The run may be alive."
+            return Ended(run.where, f"a run of {run.where}", "nothing", error=said)
 
     return list(await asyncio.gather(*map(stop, runs)))
 

@@ -62,6 +62,10 @@ def run(command: Command, arguments: argparse.Namespace) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return ExitCode.FAILED
+    except Exception as error:
+        logging.getLogger(__name__).info("What nobody foresaw", exc_info=True)
+        unforeseen = f"{type(error).__name__}: {error}. Nobody foresaw this: -v shows where. A run may be alive."
+        return _failed(RunctlError(unforeseen), ExitCode.MAY_BE_ALIVE)
 
 
 def _failed(error: Exception, code: ExitCode) -> int:

@@ -11,6 +11,7 @@ acts on a run opens its handle first, and then knows its :class:`~airflow_runctl
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from typing import Any, Final, Protocol
 from airflow_runctl.control.stop import StopNote
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.runs import AUDIT_KEY, HANDLE_KEY, LEFT_BY, Ownership, RunState, TaskKey, printable
+
+log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 8
 """Questions that a source is asked at once: an API server has few processes, and others ask it too."""
@@ -313,7 +316,11 @@ class Inventory:
         try:
             return await self._read(where, scope)
         except RunctlError as error:
-            return KnownRun(where, {}, None, None, Standing.UNCLEAR, "", unread=f"{error} A run may be alive.")
+            said = str(error)
+        except Exception as error:
+            log.debug("%s cannot be read", where, exc_info=True)
+            said = f"Its records cannot be read ({type(error).__name__})."
+        return KnownRun(where, {}, None, None, Standing.UNCLEAR, "", unread=f"{said} A run may be alive.")
 
     async def _read(self, where: TaskKey, scope: Scope) -> KnownRun | None:
         stored = await self._source.stored(HANDLE_KEY, where)

@@ -219,8 +219,9 @@ class Sweeper:
         assert swept.target is not None, "only what was opened is an orphan"
         try:
             known = await Inventory(self.source).again(swept.known, _ownership(swept.target))
-        except RunctlError as error:
-            return Swept(swept.known, Finding.DOUBT, f"Airflow did not say a second time: {error}", swept.target)
+        except Exception as error:
+            said = str(error) if isinstance(error, RunctlError) else type(error).__name__
+            return Swept(swept.known, Finding.DOUBT, f"Airflow did not say a second time: {said}", swept.target)
         if known is None:
             return Swept(swept.known, Finding.OVER, "its handle is gone: it ended, or another attempt began")
         return self._judge_opened(known, swept.target)

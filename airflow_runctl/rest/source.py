@@ -48,11 +48,21 @@ class AirflowRest:
         path = (scope.dag_id or ANY, scope.run_id or ANY, scope.task_id or ANY)
         listing = self.xcoms.get_xcom_entries_without_preload_content
         return [
-            TaskKey(entry["dag_id"], entry["run_id"], entry["task_id"], int(entry["map_index"]))
+            self._place(entry, "run_id")
             async for entry in self.pages(
                 "xcom_entries", listing, *path, xcom_key=key, to="list XComs", right=READ_XCOMS
             )
         ]
+
+    def _place(self, entry: Mapping[str, Any], run_id: str) -> TaskKey:
+        """Return the task instance that an entry of a list is about.
+
+        :param run_id: under which name it has the Dag run.
+        """
+        try:
+            return TaskKey(entry["dag_id"], entry[run_id], entry["task_id"], int(entry["map_index"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise AirflowUnreachable(f"Airflow at {self.calls.url} answered an entry that is none.") from error
 
     async def pages(
         self, name: str, listing: Callable[..., Any], *path: Any, **more: Any
@@ -144,7 +154,7 @@ class AirflowRest:
         )
         found: list[TaskKey] = []
         async for row in rows:
-            where = TaskKey(row["dag_id"], row["dag_run_id"], row["task_id"], int(row["map_index"]))
+            where = self._place(row, "dag_run_id")
             if scope.has_place(where):
                 found.append(where)
             if len(found) >= most:

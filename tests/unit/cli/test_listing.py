@@ -204,6 +204,39 @@ def test_an_address_where_something_else_answers(shell: Shell, server: AirflowSe
     assert "2.11" in result.err
 
 
+def test_a_list_whose_entries_are_none(shell: Shell, server: AirflowServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = {"xcom_entries": [{"dag_id": "nightly"}], "total_entries": 1}
+    monkeypatch.setattr(server, "_list", lambda *_: (200, odd))
+    result = shell("list")
+    assert result.code == ExitCode.FAILED
+    assert "answered an entry that is none" in result.err
+    monkeypatch.setattr(server, "_list", lambda *_: (200, {"xcom_entries": None}))
+    assert "answered a list without 'xcom_entries'" in shell("list").err
+
+
+def test_an_answer_that_nobody_foresaw_hides_no_other_run(
+    shell: Shell, server: AirflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.add(place(1), plain_handle(1), "running")
+    server.add(place(2), plain_handle(2), "running")
+    task = server._task
+    odd = {"state": "running", "try_number": {"a": 1}}
+    monkeypatch.setattr(server, "_task", lambda where: (200, odd) if where == place(1) else task(where))
+    rows = {row["dag_run_id"]: row for row in shell("list -o json").rows}
+    assert rows["scheduled__2"]["standing"] == "owned"
+    assert rows["scheduled__1"]["why"] == "Its records cannot be read (TypeError). A run may be alive."
+
+
+def test_what_nobody_foresaw_is_no_stack_trace(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("what")
+
+    monkeypatch.setattr("airflow_runctl.cli.listing.print_rows", broken)
+    result = shell("list")
+    assert result.code == ExitCode.MAY_BE_ALIVE
+    assert "KeyError: 'what'. Nobody foresaw this" in result.err
+
+
 def test_an_airflow_whose_database_is_away(shell: Shell, server: AirflowServer) -> None:
     server.broken = {"GET xcomEntries"}
     result = shell("list")
