@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import getpass
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from airflow_runctl.cli.exit_codes import ExitCode
@@ -124,8 +124,8 @@ def _agreed(runs: Sequence[KnownRun], arguments: argparse.Namespace, what: str) 
     if arguments.yes:
         return True
     print_rows([row_of(run) for run in runs], "table", COLUMNS)
-    say_how: Callable[[KnownRun], str] = lambda run: f"{run.where} ({run.state})"  # noqa: E731
-    return ask(f"{what} {len(runs)} run(s), of {', '.join(map(say_how, runs))}?")
+    owners = ", ".join(f"{run.where} ({run.state})" for run in runs)
+    return ask(f"{what} {len(runs)} run(s), of {owners}?")
 
 
 def _nothing(runs: Sequence[KnownRun], arguments: argparse.Namespace) -> ExitCode:

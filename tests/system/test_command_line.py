@@ -270,6 +270,23 @@ def test_connections_of_the_database_are_read_where_it_can_be_reached(
         assert shell("test axiom_stored", ["-m", "airflow", "runctl"], **reaching).code == DONE
 
 
+def test_one_of_several_mapped_runs_is_stopped(
+    own_airflow: RealAirflow, own_sandbox: Sandbox, shell: Shell, tmp_path: Path
+) -> None:
+    go = {"go": str(tmp_path / "go")}
+    case = Cases(own_airflow, own_sandbox).start("mapped_runs", "snaplogic", names=("-a", "-b", "-c"), conf=go)
+    for index in range(3):
+        case.wait_for_handle(map_index=index, timeout=180)
+        own_airflow.triggerer_of(case.dag_id, case.run_id, "run", index, timeout=180)
+    stopped = shell(f"stop --dag-id {case.dag_id} --dag-run-id {case.run_id} --map-index 1 --yes -o json")
+    assert (stopped.code, [row["outcome"] for row in stopped.rows]) == (DONE, ["stopped"]), stopped.err
+    states = [own_airflow.task_state(case.dag_id, case.run_id, "run", index) for index in range(3)]
+    assert states == ["deferred", "failed", "deferred"]
+    assert case.open() == 2
+    own_airflow.mark_dag_run(case.dag_id, case.run_id, "failed")
+    case.wait_until_stopped()
+
+
 def test_the_example_sweeps_from_a_dag(own_airflow: RealAirflow, own_sandbox: Sandbox, shell: Shell) -> None:
     [case] = watched([Cases(own_airflow, own_sandbox).start("plain_vectorshift_worker", "vectorshift")], "running")
     os.kill(own_airflow.task_process(case.dag_id, case.run_id, "run"), signal.SIGKILL)
