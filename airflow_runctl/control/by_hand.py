@@ -12,7 +12,7 @@ from typing import Final
 
 from airflow_runctl.compat import Channel
 from airflow_runctl.control import pause_resume
-from airflow_runctl.control.end_owner import Ended, Tasks, end_owner
+from airflow_runctl.control.end_owner import Ended, Tasks, end_owner, note_of
 from airflow_runctl.control.inventory import COMES, FOLLOWS, Inventory, KnownRun, Source
 from airflow_runctl.control.seal import describe, name_of
 from airflow_runctl.control.stop import PROBLEMS, StopNote
@@ -24,6 +24,23 @@ log = logging.getLogger(__name__)
 
 DIRECTLY: Final = "stopped directly"
 RESUMED: Final = "told to resume"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a handle opens to.
+
+    :param name: words for the run.
+    :param target: the run; ``None`` if it does not open.
+    :param closed: why it does not.
+    :param may_be_its_tasks: False if the end of its task would not end it, or if the handle is none of that task's,
+        which is left alone then.
+    """
+
+    name: str
+    target: Target | None = None
+    closed: str = ""
+    may_be_its_tasks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,45 +68,48 @@ class Hand:
 
     async def stop(self, known: KnownRun) -> Ended:
         """Stop a run: through its task while that is alive, else directly."""
-        name, target, closed = await self._opened(known)
+        seen = await self._opened(known)
         state = known.attempt.state if known.attempt else "unknown"
         try:
-            if state in FOLLOWS and not _is_released(target):
-                return await self._through_task(known, name, target)
-            if target is None:
-                return Ended(known.where, name, "nothing", error=f"{closed} Nothing was stopped; the run may be alive.")
-            if state in COMES and not _is_released(target):
-                self.told(f"{name}: marking {known.where} as failed, so that no further attempt goes on with it")
-                await self.tasks.fail(known.where, self.text)
-            return await self._directly(known, name, target)
+            if state in FOLLOWS and seen.may_be_its_tasks:
+                return await self._through_task(known, seen)
+            if seen.target is None:
+                said = f"{seen.closed} Nothing was stopped; the run may be alive."
+                return Ended(known.where, seen.name, "nothing", error=said)
+            if state in COMES and seen.may_be_its_tasks:
+                self.told(f"{seen.name}: marking {known.where} as failed, so that no further attempt goes on with it")
+                await self.tasks.fail(known.where, note_of(known, self.text))
+            return await self._directly(known, seen.name, seen.target)
         except RunctlError as error:
-            return Ended(known.where, name, "nothing", error=f"{error} The run may be alive.")
+            return Ended(known.where, seen.name, "nothing", error=f"{error} The run may be alive.")
 
     async def resume(self, known: KnownRun) -> Ended:
         """Resume a suspended run."""
-        name, target, closed = await self._opened(known)
-        if target is None:
-            return Ended(known.where, name, "nothing", error=closed)
+        seen = await self._opened(known)
+        if (target := seen.target) is None:
+            return Ended(known.where, seen.name, "nothing", error=seen.closed)
         flow = pause_resume.change(target.access.vendor, target.run, pause_resume.RESUME, timeout=self.timeout)
         try:
             result = await target.access.adrive(flow)
         except (RunctlError, NotImplementedError) as error:
-            return Ended(known.where, name, "nothing", error=str(error))
-        return Ended(known.where, name, RESUMED, result.outcome, result.seconds)
+            return Ended(known.where, seen.name, "nothing", error=str(error))
+        return Ended(known.where, seen.name, RESUMED, result.outcome, result.seconds)
 
-    async def _opened(self, known: KnownRun) -> tuple[str, Target | None, str]:
-        """Return words for the run, what its handle opens to, and why it does not."""
+    async def _opened(self, known: KnownRun) -> Seen:
         if known.unread:
-            return f"a run of {known.where}", None, known.unread
+            return Seen(f"a run of {known.where}", closed=known.unread)
         try:
             target = await self.opened.open(known.handle, known.where)
         except ConnectionUnreadable as error:
-            return describe(known.handle), None, f"{error} {ELSEWHERE}"
+            return Seen(describe(known.handle), closed=f"{error} {ELSEWHERE}", may_be_its_tasks=True)
         except RunctlError as error:
-            return describe(known.handle), None, str(error)
-        return name_of(target.run), target, ""
+            return Seen(describe(known.handle), closed=str(error))
+        owner = target.run.owner
+        is_its_tasks = owner is None or owner.ownership is Ownership.TASK
+        return Seen(name_of(target.run), target, may_be_its_tasks=is_its_tasks)
 
-    async def _through_task(self, known: KnownRun, name: str, target: Target | None) -> Ended:
+    async def _through_task(self, known: KnownRun, seen: Seen) -> Ended:
+        name, target = seen.name, seen.target
         self.told(f"{name}: marking {known.where} as failed; its kill stops the run")
 
         async def is_over() -> bool:
@@ -159,11 +179,6 @@ async def state_at_vendor(opened: Connections, known: KnownRun) -> str:
     except RunctlError as error:
         return f"not known: {error}"
     return f"{printable(status.vendor_state)} ({status.state.value})"
-
-
-def _is_released(target: Target | None) -> bool:
-    """Return True if the run belongs to the Dag run or to nobody, so that the end of its task would not end it."""
-    return target is not None and target.run.owner is not None and target.run.owner.ownership is not Ownership.TASK
 
 
 __all__ = ["ELSEWHERE", "Ended", "Hand", "seen_to_be_over", "state_at_vendor"]

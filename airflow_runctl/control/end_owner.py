@@ -89,7 +89,7 @@ async def end_owner(
     :raises RunctlError: if Airflow refuses to mark the task.
     """
     began = time.monotonic()
-    await tasks.fail(known.where, _note(known, text))
+    await tasks.fail(known.where, note_of(known, text))
     while True:
         outcome = await _seen(source, known)
         if outcome is None and is_over is not None and await is_over():
@@ -127,8 +127,8 @@ LONGEST_NOTE: Final = 1000
 """Characters that Airflow takes."""
 
 
-def _note(known: KnownRun, text: str | None) -> str | None:
-    """Return the task's note with the reason after what stood there."""
+def note_of(known: KnownRun, text: str | None) -> str | None:
+    """Return the task's note with the reason after what stood there; ``None`` if it stays as it is."""
     if not text:
         return None
     before = known.attempt.note if known.attempt else None

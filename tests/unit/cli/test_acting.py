@@ -98,8 +98,9 @@ def test_a_task_that_waits_for_its_next_try_is_marked_and_its_run_stopped_direct
     shell: Shell, server: AirflowServer, runs: Runs
 ) -> None:
     run_id = runs.add("shop", "up_for_retry")
-    assert shell(f"stop {run_id} --yes").code == ExitCode.DONE
-    assert server.tasks[runs.made[run_id]].state == "failed"
+    assert shell(f"stop {run_id} --yes --reason late").code == ExitCode.DONE
+    task = server.tasks[runs.made[run_id]]
+    assert (task.state, task.note) == ("failed", "Run stopped by hand: late")
     assert runs.open() == set()
 
 
@@ -141,6 +142,19 @@ def test_a_forged_handle_stops_nothing(shell: Shell, server: AirflowServer, runs
     assert "belongs to nightly/scheduled__1/victim" in result.rows[0]["error"]
     assert runs.open() == {victim, run_id}
     assert server.tasks[runs.made[victim]].state == "running"
+
+
+def test_a_handle_that_is_none_of_its_tasks_ends_no_task(shell: Shell, server: AirflowServer, runs: Runs) -> None:
+    """Whoever can write XComs could have put it there."""
+    victim = runs.add("victim", "failed", "failed")
+    bystander = runs.add("bystander", "running")
+    where = runs.made[bystander]
+    server.xcoms[where, "external_run"] = server.xcoms[runs.made[victim], "external_run"]
+    result = shell(f"stop {victim} --yes -o json")
+    done = {row["task"]: row["done"] for row in result.rows}
+    assert done == {str(runs.made[victim]): "stopped directly", str(where): "nothing"}
+    assert server.tasks[where].state == "running"
+    assert runs.open() == {bystander}
 
 
 def test_without_the_connection_the_answer_says_where_to_run_the_command(
