@@ -215,7 +215,9 @@ def test_twenty_live_runs_five_orphans_and_a_foreign_run(
     assert [case.open() for case in living] == [1] * 15
     assert stranger in {run["run_id"] for run in own_sandbox.open_runs()}
     again = shell(f"sweep {QUICKLY} --yes")
-    assert (again.code, [row["finding"] for row in again.rows]) == (DONE, ["not known to Airflow"])
+    # The API of 3.1 deletes no XCom: what was swept is looked at again, and seen to be over.
+    left = {"not known to Airflow"} if AIRFLOW >= (3, 2) else {"not known to Airflow", "over"}
+    assert (again.code, {row["finding"] for row in again.rows}) == (DONE, left)
     if AIRFLOW >= (3, 2):
         assert len(shell("list -o json").rows) == 15, "what was swept costs nothing any more"
 
