@@ -19,6 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     level = logging.INFO if getattr(arguments, "verbose", False) else logging.WARNING
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(message)s")
+    # What it retries is said once, by whom it keeps from an answer.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     # One line for each stop, with its outcome.
     logging.getLogger("airflow_runctl.control").setLevel(logging.INFO)
     return run(arguments.command, arguments)

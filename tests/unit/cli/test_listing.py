@@ -194,7 +194,7 @@ def test_one_dag_whose_tasks_are_not_readable_hides_no_other(shell: Shell, serve
 def test_an_airflow_that_is_down(shell: Shell) -> None:
     result = shell("list --api-url http://127.0.0.1:9")
     assert result.code == ExitCode.FAILED
-    assert "Airflow at http://127.0.0.1:9 does not answer" in result.err
+    assert result.err == "runctl: Airflow at http://127.0.0.1:9 does not answer (NewConnectionError).\n"
 
 
 def test_an_address_where_something_else_answers(shell: Shell, server: AirflowServer) -> None:
