@@ -7,8 +7,9 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_runctl.arguments.reading import odd_among_given, read_given, read_rendered
@@ -152,7 +153,7 @@ class StopRunsNotifier(BaseNotifier):
         patience: float,
         not_after: float = math.inf,
     ) -> list[DagRunStop]:
-        note = StopNote(_reason(context), by, self.stop_reason)
+        note = StopNote(_reason(context), by, self.stop_reason, since=_since(context))
         timeout = self.stop_timeout if self.wait_for_stop else 0.0
         return [
             DagRunStop(channel, dag_id, run_id, note, task_ids, timeout, patience, self.dry_run, not_after)
@@ -271,6 +272,16 @@ def _dag_run_of(context: Mapping[str, Any]) -> tuple[str, str]:
     if dag_run is not None:
         return dag_run.dag_id, dag_run.run_id
     return context["dag"].dag_id, context["run_id"]
+
+
+def _since(context: Mapping[str, Any]) -> float | None:
+    """Return when a deadline passed (Unix time), if this is one."""
+    deadline = context.get("deadline")
+    moment = deadline.get("deadline_time") if isinstance(deadline, Mapping) else None
+    if isinstance(moment, str):
+        with suppress(ValueError):
+            moment = datetime.fromisoformat(moment)
+    return moment.timestamp() if isinstance(moment, datetime) else None
 
 
 def _reason(context: Mapping[str, Any]) -> StopReason:

@@ -41,6 +41,8 @@ class KillPath:
 START, UNCLEAR_START = "operators/test_start.py", "operators/test_unclear_start.py"
 LIMITS, END, KILL = "operators/test_limits.py", "operators/test_end.py", "operators/test_kill.py"
 DEFERRAL, TAKEOVER = "operators/test_deferral.py", "operators/test_takeover.py"
+WATCHED_HERE = "control/test_watched_here.py"
+ROUNDS = "control/test_rounds.py"
 SECOND_HOME = "control/test_second_home.py"
 TRIGGER, NOTIFIER = "triggers/test_run.py", "test_notifications.py"
 WHOSE_RUN, LISTED = "operators/test_whose_run.py", "vendors/snaplogic/test_whose_run.py"
@@ -106,14 +108,14 @@ PATHS = [
     ),
     KillPath(
         "the request goes out before the first look, and before a word to Airflow",
-        "control/attempt.py",
-        "timeout=KILL_SECONDS, look_first=False)",
-        "timeout=KILL_SECONDS)",
+        "control/kill.py",
+        "timeout=KILL_SECONDS, look_first=False, in_signal_handler=True)",
+        "timeout=KILL_SECONDS, in_signal_handler=True)",
         (KILL, "killed_task_stops or kill_is_over"),
     ),
     KillPath(
         "on_kill has an end",
-        "control/attempt.py",
+        "control/kill.py",
         "patience = Patience(total=KILL_SECONDS, until=time.time() + KILL_SECONDS)",
         "patience = Patience(total=60.0)",
         (KILL, "kill_is_over"),
@@ -121,7 +123,7 @@ PATHS = [
     KillPath(
         "a kill while the start is in flight",
         "control/attempt.py",
-        "        if self.killed:\n            self._kill_now(run)\n        try:",
+        "        if self.killed:\n            self._kill.send(run)\n        try:",
         "        try:",
         (KILL, "kill_while_the_start"),
     ),
@@ -264,8 +266,8 @@ PATHS = [
     KillPath(
         "the start's own answer outranks the list on a kill",
         "control/attempt.py",
-        "self._kill_now(self._named_otherwise() or self.run)",
-        "self._kill_now(self.run)",
+        "self._kill.send(self._named_otherwise() or self.run)",
+        "self._kill.send(self.run)",
         (WHOSE_RUN, "kill_reaches"),
     ),
     KillPath(
@@ -348,7 +350,7 @@ PATHS = [
     KillPath(
         "the Dag-level callback stops what is recorded",
         "control/stop_dag_run.py",
-        "            return lambda: self._stop(connections, found.where, handle)\n",
+        "            return lambda: self._stop(connections, found.where, handle, begun)\n",
         "            return None\n",
         (NOTIFIER, ""),
     ),
@@ -433,7 +435,7 @@ PATHS = [
     KillPath(
         "a kill speaks in nobody's name",
         "compat/channels.py",
-        "    return ContextVars()\n",
+        "    context = ContextVars()\n    carry_trace(context)\n    return context\n",
         "    from contextvars import copy_context\n\n    return copy_context()\n",
         (SECOND_HOME, "in_nobodys_name"),
     ),
@@ -477,8 +479,8 @@ PATHS = [
     KillPath(
         "an Airflow that does not answer stops nothing",
         "triggers/run.py",
-        'who follows it: nothing is stopped", name)\n        return True',
-        'who follows it: nothing is stopped", name)\n        return False',
+        '        self._refused("Airflow does not say who follows it")\n        return True',
+        "        return False",
         (TRIGGER, "does_not_answer"),
     ),
     # row 13
@@ -646,6 +648,64 @@ PATHS = [
         "yield Hurry(Rank.POLL, until=min(at, warn_at))",
         "yield Hurry(Rank.POLL)",
         ("transport/test_budget.py", "limit_that_passes_while_a_poll_hangs"),
+    ),
+    # watching many runs with one list
+    KillPath(
+        "a limit is kept though a list hangs",
+        "control/rounds.py",
+        'self._loop.call_later(look.at_most, resting.wake) if look.at_most < float("inf") else None',
+        "None",
+        (ROUNDS, "holds_up_no_limit"),
+    ),
+    KillPath(
+        "a run that the list does not show as it was is looked at",
+        "control/rounds.py",
+        "word is not None and word == one.look.word and self.access.vendor.state_of(word).is_live",
+        "True",
+        (ROUNDS, "noticed_and_the_others or leaves_out"),
+    ),
+    KillPath(
+        "a list that is behind is found out",
+        "control/rounds.py",
+        "if any(glance(run) == word for run, word in changed):",
+        "if False:",
+        (ROUNDS, "stays_behind"),
+    ),
+    KillPath(
+        "a list that cannot be had keeps nobody from looking",
+        "control/rounds.py",
+        "        finally:\n            self._go_on(together, as_before)",
+        "        finally:\n            as_before and self._go_on(together, as_before)",
+        (ROUNDS, "of_no_use"),
+    ),
+    KillPath(
+        "a run of a list that cannot be looked at is lost in time",
+        "control/watch.py",
+        "        self.word = None\n        try:",
+        "        try:",
+        (ROUNDS, "whose_looks_fail"),
+    ),
+    # what is watched here need not be read
+    KillPath(
+        "a deadline stops what its triggerer watches without reading a handle",
+        "triggers/run.py",
+        "            with watched(self._where(), target):\n",
+        "            with suppress():\n",
+        (WATCHED_HERE, "no_handle_can_be_read"),
+    ),
+    KillPath(
+        "a run of a later attempt is not hidden by one that is still watched",
+        "control/stop_dag_run.py",
+        'begun = at_once.pop((found.where, handle.get("token")), None)',
+        "begun = next((at_once.pop(key) for key in list(at_once) if key[0] == found.where), None)",
+        (WATCHED_HERE, "not_hidden"),
+    ),
+    KillPath(
+        "a stop that failed over a connection of before is tried over that of now",
+        "control/stop_dag_run.py",
+        "is not None and report.error is None:\n            return report",
+        "is not None:\n            return report",
+        (WATCHED_HERE, "connection_of_before"),
     ),
     # nothing is loaded when it is needed most
     KillPath(

@@ -8,10 +8,12 @@ rest of the package imports it from here. In the order in which one reads it:
 - ``task.py``: a task instance and its context.
 - ``stores.py``: what a task instance keeps for the attempts after it.
 - ``signals.py``: what interrupts a task.
-- ``xcom.py``, ``metrics.py``: XComs and metrics, by blocking calls.
+- ``xcom.py``: XComs, by blocking calls.
+- ``metrics.py``, ``tracing.py``: Airflow's metrics, and spans below its own.
 - ``processes.py``: which of Airflow's processes this is.
 - ``channels.py``: how each process asks Airflow, from an event loop too.
 - ``loading.py``: loading what asking Airflow needs, before it is needed.
+- ``lineage.py``: OpenLineage's facet of a run; imported only where lineage is on.
 - ``database.py``: what only the metadata database of 2.11 tells.
 """
 
@@ -25,7 +27,7 @@ from airflow_runctl.compat.channels import (
 )
 from airflow_runctl.compat.database import unfinished_dag_runs
 from airflow_runctl.compat.loading import load_channel
-from airflow_runctl.compat.metrics import count
+from airflow_runctl.compat.metrics import add_to_counter, add_to_timer, metrics_are_on, metrics_carry_tags
 from airflow_runctl.compat.names import (
     AirflowException,
     AirflowFailException,
@@ -66,6 +68,7 @@ from airflow_runctl.compat.task import (
     start_date,
     task_key,
 )
+from airflow_runctl.compat.tracing import carry_trace, tell_span
 from airflow_runctl.compat.xcom import delete_xcom, get_xcom, set_xcom
 
 __all__ = [
@@ -96,13 +99,15 @@ __all__ = [
     "TriggererChannel",
     "Variables",
     "XCom",
+    "add_to_counter",
+    "add_to_timer",
     "alarm_held_back",
     "attempt_of",
     "callback_channel",
+    "carry_trace",
     "conf",
     "connections_as_a_server",
     "context_of_lost_resumption",
-    "count",
     "dag_file_seconds",
     "delete_xcom",
     "further_try_is_coming",
@@ -117,11 +122,14 @@ __all__ = [
     "load_channel",
     "logs_to_stderr",
     "mask_secret",
+    "metrics_are_on",
+    "metrics_carry_tags",
     "prefix_of",
     "set_xcom",
     "start_date",
     "task_key",
     "task_store",
+    "tell_span",
     "unfinished_dag_runs",
     "variable_of",
     "when_airflow_was_told",

@@ -15,6 +15,7 @@ from airflow_runctl.compat.names import BaseHook, XCom
 from airflow_runctl.compat.processes import in_dag_processor
 from airflow_runctl.compat.release import IS_AIRFLOW_2
 from airflow_runctl.compat.stores import Variables, addressed, names_in
+from airflow_runctl.compat.tracing import carry_trace
 from airflow_runctl.compat.xcom import address, delete_xcom, get_xcom, set_xcom
 from airflow_runctl.runs import TaskKey
 
@@ -203,7 +204,9 @@ def in_nobodys_name() -> ContextVars:
     What runs in the context of a trigger writes to its log, and from 3.4 on speaks to Airflow as its task instance:
     once that was cleared, or does not defer any more, it is refused. Whoever acts after that must not.
     """
-    return ContextVars()
+    context = ContextVars()
+    carry_trace(context)
+    return context
 
 
 def is_refused_as_over(error: BaseException) -> bool:

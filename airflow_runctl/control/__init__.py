@@ -24,7 +24,9 @@ killed and stopped it), ``released`` (it belongs to the Dag run, or to nobody), 
 In the order in which one reads them:
 
 ========================  =========================================================================================
+``audit.py``              telling what happens to a run: the audit log, metrics, spans
 ``stop.py``               how one run is stopped: look, ask, confirm by looking; and what is noted of it
+``stop_note.py``          what is noted of a stop
 ``seal.py``               the handle: a run as others may carry it, and how it is opened again
 ``records.py``            what is recorded, where, and in which form
 ``recording.py``          recording a stop without holding it up
@@ -33,10 +35,12 @@ In the order in which one reads them:
 ``second_home.py``        where that is kept which the clear of a task must not delete (Airflow 3.4)
 ``ledger.py``             the records of one attempt, written on the worker
 ``identity.py``           which of the runs that came up is the one of a start that nobody heard the answer of
+``kill.py``               the stop that a killed task sends inside its signal handler
 ``attempt.py``            one attempt on the worker: record its run, hand it on, end it, stop it on a kill
 ``start.py``              writing ahead and starting, once; what an unclear answer means
 ``takeover.py``           what a further try does with the run that an earlier one left
 ``watch.py``              following a run to its end or to a limit
+``rounds.py``             following many with one list of the vendor's, in the triggerer
 ``slow_runs.py``          reporting a run that takes long
 ``verdict.py``            what the end of the watching means for the task: result or error, retry or none
 ``after_error.py``        whether a run is stopped when its task fails, or left to a further try
@@ -44,7 +48,9 @@ In the order in which one reads them:
 ``dag_run_records.py``    what the tasks of a Dag run have recorded
 ``siblings.py``           whose turn it is to start, where runs could be taken for each other's
 ``task_names.py``         which of a Dag run's tasks are meant by the names that a user gives
+``garbage.py``            Python's garbage collector, which waits while many runs are stopped
 ``stop_many.py``          many runs at once, a report on each
+``watched_here.py``       the runs that this process watches, whose handles need not be read first
 ``stop_dag_run.py``       all that a Dag run left alive, starts in flight included
 ``stop_by_search.py``     all live runs that match a search
 ``pause_resume.py``       telling a run to pause or to resume, and looking whether it did
@@ -68,6 +74,7 @@ What does a retry, or a clear, do with what was left?        ``takeover.py``
 When is a stop confirmed, and how often is it asked for?    ``stop.py``
 Which limit applies, and from when does it count?           ``operators/base.py``; how it is kept: ``watch.py``
 How long are bad answers put up with?                       ``watch.py``
+When is a list of runs believed?                            ``rounds.py``
 Which run did a start make that did not say?                ``vendors/snaplogic/lineup.py``; lost: ``identity.py``
 What can a deadline see of a task?                          ``dag_run_records.py``, ``stop_dag_run.py``
 Is a run an orphan?                                         ``inventory.py``; may it be stopped: ``sweep.py``

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -20,6 +20,8 @@ from airflow_runctl.compat import (
     mask_secret,
     when_airflow_was_told,
 )
+from airflow_runctl.control import audit
+from airflow_runctl.control.kill import Kill
 from airflow_runctl.control.ledger import Ledger
 from airflow_runctl.control.ownership import is_handed_on
 from airflow_runctl.control.recording import BlockingRecording
@@ -28,8 +30,9 @@ from airflow_runctl.control.siblings import Siblings
 from airflow_runctl.control.slow_runs import Callback, SlowRun, call
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, outcome_of, stop
 from airflow_runctl.control.watch import Slow
-from airflow_runctl.exceptions import RunctlError, RunStopped
+from airflow_runctl.exceptions import RunStopped
 from airflow_runctl.hooks.base import Access
+from airflow_runctl.metrics import begin
 from airflow_runctl.runs import (
     HANDLE_KEY,
     SECRET_IDS,
@@ -46,15 +49,14 @@ from airflow_runctl.vendors.base import Authority, Flow, Started
 
 T = TypeVar("T")
 
-KILL_SECONDS: Final = 2.5
-"""All that a kill may take in the signal handler: up to Airflow 3.3 SIGKILL comes 5 s after SIGTERM, whatever the
-process is doing. In what is left of that time, on 3.4 of 60 s, the task looks for the end of its run."""
-
 KILLED_LOOK: Final = 1.0
 """Longest pause between two looks of a task that was killed: it ends once its run is seen to be over."""
 
 NAP: Final = 0.5
 """Longest sleep in one piece, so that a kill is noticed soon."""
+
+BY: Final = "worker"
+"""Who acts here, for records and events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,26 +94,38 @@ class Attempt:
     def __init__(
         self, access: Access, ledger: Ledger, terms: Terms, log: Any, siblings: frozenset[str] = frozenset()
     ) -> None:
+        begin()
         self.access = access
         self.ledger = ledger
         self.terms = terms
         self.log = log
         self.siblings = Siblings(ledger.where, siblings, self.sleep)
-        self.run: ExternalRun | None = None
-        """The run that has to be ended; ``None`` once it is over, or is another's to end."""
+        self._run: ExternalRun | None = None
+        self.last_run: ExternalRun | None = None
+        """The run that the attempt had to end last, over or not."""
+        self.last_state: RunState | None = None
+        """Where that was seen to be last."""
         self.handle: Handle = {}
         self.killed = False
         """True once the task is being killed, and its run is to be stopped for that."""
         self.told_to_end = False
         """True once the task is being killed, whatever is to become of its run."""
-        self._kill_said = "no run is known yet"
+        self._kill = Kill(access, BY)
         self._last_stop: StopNote | None = None
-        self._kill_note: StopNote | None = None
-        """What the stop of a kill came to within the time of the signal handler."""
         self._recording = BlockingRecording()
         self.started: Started | None = None
         """What the vendor answered to the start, if this attempt has sent it."""
         self._authority: Authority | None = None
+
+    @property
+    def run(self) -> ExternalRun | None:
+        """The run that has to be ended; ``None`` once it is over, or is another's to end."""
+        return self._run
+
+    @run.setter
+    def run(self, run: ExternalRun | None) -> None:
+        self._run = run
+        self.last_run = run or self.last_run
 
     # -- start -------------------------------------------------------------------------------------------
 
@@ -148,7 +162,7 @@ class Attempt:
         """
         self.run, self._authority = run, authority
         if self.killed:
-            self._kill_now(run)
+            self._kill.send(run)
         try:
             self.handle = self.ledger.started(run)
         except BaseException as error:
@@ -178,6 +192,7 @@ class Attempt:
         self.run = None
         word = self.started.vendor_state if self.started else ""
         state = self.access.vendor.state_of(word) if word else RunState.RUNNING
+        self.last_state = state
         shown = self.started.shown if self.started else None
         return self.result(run, RunStatus(state, word, result=dict(shown) if shown else None))
 
@@ -240,11 +255,27 @@ class Attempt:
         looks before it acts.
         """
         run = self.own()
+        self._kill.tell()
         self.run = None
+        self.last_state = status.state if status else RunState.UNKNOWN
+        is_told = self._was_closed_by_another(note)
         try:
-            self.ledger.over(run, status, self._stop_of_a_kill(run, status) or note or self.ledger.noted_stop(run))
+            note = self._stop_of_a_kill(run, status) or note or self.ledger.noted_stop(run)
+            self.ledger.over(run, status, note)
         except Exception:
             self.log.warning("Could not record the end of run %s", run.run_id, exc_info=True)
+        if not is_told:
+            stopped = note is not None and outcome_of(self.access.vendor, status) is StopOutcome.STOPPED
+            audit.ended(run, status, BY, stopped=stopped)
+
+    def _was_closed_by_another(self, note: StopNote | None) -> bool:
+        """Return True if whoever stopped the run has recorded, and told of, its end: it has one only."""
+        if note is None or note.outcome is None:
+            return False
+        try:
+            return self.ledger.is_closed()
+        except Exception:
+            return False
 
     def result(self, run: ExternalRun, status: RunStatus) -> dict[str, Any]:
         """Return what a start operator returns."""
@@ -264,7 +295,7 @@ class Attempt:
         """
         self.put_right()
         run = self.own()
-        flow = stop(self.access.vendor, run, StopNote(reason, "worker", text), timeout=self.terms.stop_timeout)
+        flow = stop(self.access.vendor, run, StopNote(reason, BY, text), timeout=self.terms.stop_timeout)
         try:
             result = self.drive(flow, STOP_PATIENCE)
         except AnotherRun:
@@ -323,35 +354,12 @@ class Attempt:
             return
         self.killed = True
         if self.run is not None:
-            self._kill_now(self._named_otherwise() or self.run)
-
-    def _kill_now(self, run: ExternalRun) -> None:
-        note = StopNote(StopReason.KILLED, "worker")
-        patience = Patience(total=KILL_SECONDS, until=time.time() + KILL_SECONDS)
-        flow = stop(self.access.vendor, run, note, timeout=KILL_SECONDS, look_first=False)
-        try:
-            result = self.access.drive(flow, patience, listener=self._note_kill)
-        except RunctlError as error:
-            # The watch, if it lives on, looks again and says what became of the run.
-            self._kill_said = f"the stop was sent, its outcome is unknown ({error})"
-        else:
-            self._kill_said = f"{result.outcome.value} in {result.seconds:.1f} s"
-
-    def _note_kill(self, what: object) -> None:
-        """Remember the stop: inside the signal handler nothing can be recorded."""
-        if isinstance(what, StopNote):
-            self._kill_note = what
+            self._kill.send(self._named_otherwise() or self.run)
 
     def _stop_of_a_kill(self, run: ExternalRun, status: RunStatus | None) -> StopNote | None:
         """Return the stop that a kill has sent, with what is known of it by now; unless another is to stay."""
-        note = self._kill_note
-        if note is None:
-            return None
-        if status is not None and note.outcome in (None, StopOutcome.REQUESTED):
-            passed = datetime.now(UTC) - datetime.fromisoformat(note.asked_at)
-            outcome = outcome_of(self.access.vendor, status)
-            note = replace(note, outcome=outcome, seconds=round(passed.total_seconds(), 3))
-        return None if note.yields_to(self.ledger.noted_stop(run)) else note
+        note = self._kill.by_the_end(run, status)
+        return None if note is None or note.yields_to(self.ledger.noted_stop(run)) else note
 
     # -- driving -----------------------------------------------------------------------------------------
 
@@ -361,6 +369,7 @@ class Attempt:
             return self.access.drive(flow, patience, sleep=self.sleep, listener=self._heard, owned=self.siblings.owned)
         finally:
             self._recording.wait()
+            self._kill.tell()
 
     def sleep(self, seconds: float) -> None:
         """Sleep in naps, less when the task was killed: what is left of its time is short.
@@ -387,14 +396,18 @@ class Attempt:
             self.ledger.killed()
         except Exception:
             self.log.warning("Could not record the kill", exc_info=True)
-        if self.run is not None and self._kill_note is not None:
-            self._record(self.run, self._kill_note)
-        self.log.info("Killed: %s", self._kill_said)
+        if self.run is not None and self._kill.note is not None:
+            self._record(self.run, self._kill.note)
+        self._kill.tell()
+        self.log.info("Killed: %s", self._kill.said)
 
     def _heard(self, what: object) -> None:
         """Log a change of state; record a stop."""
         if isinstance(what, RunStatus):
+            self.last_state = what.state
             self.log.info("%s (%s)", what.vendor_state, what.state.value)
+            if self.run is not None:
+                audit.changed(self.run, what, BY)
         elif isinstance(what, Exception):
             self.log.debug("A bad poll: %s", what)
         elif isinstance(what, Slow):
@@ -413,7 +426,7 @@ class Attempt:
         """Report a slow run; nothing is done to it."""
         run = SlowRun(self.handle, self.ledger.where, self.terms.owner.try_number, slow.seconds)
         self.log.warning("%s", run)
-        run.count(in_triggerer=False)
+        run.count()
         if self.terms.warn_callback:
             call(self.terms.warn_callback, run.context())
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from airflow_runctl.compat import Channel
-from airflow_runctl.control import pause_resume
+from airflow_runctl.control import audit, pause_resume
 from airflow_runctl.control.end_owner import Ended, Tasks, end_owner, note_of
 from airflow_runctl.control.inventory import COMES, FOLLOWS, Inventory, KnownRun, Source
 from airflow_runctl.control.seal import describe, name_of
@@ -74,6 +74,7 @@ class Hand:
             if state in FOLLOWS and seen.may_be_its_tasks:
                 return await self._through_task(known, seen)
             if seen.target is None:
+                audit.refused_unread("stop", known.where, self.by, seen.closed)
                 said = f"{seen.closed} Nothing was stopped; the run may be alive."
                 return Ended(known.where, seen.name, "nothing", error=said)
             if state in COMES and seen.may_be_its_tasks:
@@ -92,7 +93,9 @@ class Hand:
         try:
             result = await target.access.adrive(flow)
         except (RunctlError, NotImplementedError) as error:
+            audit.refused("resume", target.run, self.by, error)
             return Ended(known.where, seen.name, "nothing", error=str(error))
+        audit.told_to("resume", target.run, self.by, result.outcome, result.status, result.seconds)
         return Ended(known.where, seen.name, RESUMED, result.outcome, result.seconds)
 
     async def _opened(self, known: KnownRun) -> Seen:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from airflow_runctl.control.inventory import KnownRun, Source
-from airflow_runctl.control.stop import StopNote
+from airflow_runctl.control.stop_note import StopNote
 from airflow_runctl.runs import AUDIT_KEY, HANDLE_KEY, RunState, StopOutcome, TaskKey, printable
 
 LOOK_EVERY: Final = 1.0

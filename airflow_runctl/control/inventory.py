@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
-from airflow_runctl.control.stop import StopNote
+from airflow_runctl.control.stop_note import StopNote
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.runs import AUDIT_KEY, HANDLE_KEY, LEFT_BY, Ownership, RunState, TaskKey, printable
 

@@ -208,6 +208,10 @@ class Ledger:
         """Return what was recorded of a stop of ``run``, by whomever, or of its start."""
         return noted_stop(get_xcom(AUDIT_KEY, self.where), run)
 
+    def is_closed(self) -> bool:
+        """Return True if no run is recorded here as alive any more."""
+        return get_xcom(HANDLE_KEY, self.where) is None
+
     def handle(self) -> Handle | None:
         """Return the handle of the run that this task instance watches, from whichever place still has it."""
         handle = get_xcom(HANDLE_KEY, self.where)

@@ -9,6 +9,7 @@ from typing import Final
 
 from airflow_runctl.control.stop import LOOK_EVERY, PROBLEMS
 from airflow_runctl.exceptions import BadAnswer, TransportError
+from airflow_runctl.metrics import count_error
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus
 from airflow_runctl.vendors.base import Flow, Pause, Vendor
 
@@ -62,12 +63,14 @@ def change(vendor: Vendor, run: ExternalRun, what: Change, *, timeout: float) ->
     except PROBLEMS as error:
         if not _is_unclear(error):
             raise
+        count_error(vendor.name, error)
         refused = error
     status: RunStatus | None = None
     while True:
         try:
             status = yield from vendor.status(run)
-        except PROBLEMS:
+        except PROBLEMS as error:
+            count_error(vendor.name, error)
             status = None
         outcome = _outcome(what, status)
         if refused is not None and outcome == RESUME.done and status is not None and vendor.may_be_suspended(status):

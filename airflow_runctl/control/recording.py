@@ -18,7 +18,7 @@ from airflow_runctl.exceptions import RunctlError
 
 log = logging.getLogger(__name__)
 
-INTENT_SECONDS: Final = 1.0
+INTENT_SECONDS: Final = 0.4
 """For how long a stop waits for the record of its intent."""
 
 

@@ -17,14 +17,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from airflow_runctl.compat import BaseNotifier, count
+from airflow_runctl.compat import BaseNotifier
+from airflow_runctl.control import audit
 from airflow_runctl.control.seal import Handle, words_of
 from airflow_runctl.runs import TaskKey
 
 log = logging.getLogger(__name__)
-
-METRIC: Final = "runctl.slow_runs"
-"""Counter of runs that took longer than ``warn_after``; tags ``vendor``, ``dag_id``, ``task_id``."""
 
 CALLBACK_SECONDS: Final = 30.0
 """How long a worker waits for a callback before it looks after the run again."""
@@ -70,13 +68,9 @@ class SlowRun:
             "seconds": round(self.seconds, 1),
         }
 
-    def count(self, *, in_triggerer: bool) -> None:
-        """Count it in Airflow's metrics; whatever goes wrong there, the run is more important."""
-        tags = {"vendor": str(self.handle.get("vendor")), "dag_id": self.where.dag_id, "task_id": self.where.task_id}
-        try:
-            count(METRIC, tags, in_triggerer=in_triggerer)
-        except Exception:
-            log.warning("Could not count %s", METRIC, exc_info=True)
+    def count(self) -> None:
+        """Count it in Airflow's metrics."""
+        audit.slow(str(self.handle.get("vendor")), self.where)
 
 
 def callback_of(given: Any) -> Callback | None:

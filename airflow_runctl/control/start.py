@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
 from airflow_runctl.compat import AirflowFailException, AirflowTaskTimeout
-from airflow_runctl.control.attempt import Attempt
+from airflow_runctl.control import audit
+from airflow_runctl.control.attempt import BY, Attempt
 from airflow_runctl.exceptions import (
     BadAnswer,
     LoginRefused,
@@ -55,11 +57,22 @@ def start(attempt: Attempt, plan: StartPlan, not_after: datetime | None) -> Exte
         if not_after is not None and datetime.now(UTC) >= not_after:
             raise AirflowTaskTimeout("execution_timeout passed before the run was started; nothing was started")
 
-    with attempt.siblings.turn(plan.alike, still_wanted, attempt.ledger.waiting_to_start):
-        attempt.refuse_if_stopped()
-        run = _start(attempt, plan, still_wanted)
+    began = time.time()
+    try:
+        with attempt.siblings.turn(plan.alike, still_wanted, attempt.ledger.waiting_to_start):
+            attempt.refuse_if_stopped()
+            run = _start(attempt, plan, still_wanted)
+    except BaseException as error:
+        if attempt.run is None:
+            _tell_of_failure(attempt, error, began)
+        raise
     attempt.obey_what_came_meanwhile(run)
     return run
+
+
+def _tell_of_failure(attempt: Attempt, error: BaseException, began: float) -> None:
+    access = attempt.access
+    audit.not_started(access.vendor.name, access.conn_id, attempt.ledger.where, BY, error, time.time() - began)
 
 
 def _start(attempt: Attempt, plan: StartPlan, still_wanted: Callable[[], None]) -> ExternalRun:
@@ -87,7 +100,10 @@ def _start(attempt: Attempt, plan: StartPlan, still_wanted: Callable[[], None]) 
         _fail_uncertain(attempt, error)
     attempt.started = started
     run = attempt.run_of(started, began, attempt.ledger.fingerprint)
-    attempt.adopt(run, started.authority)
+    try:
+        attempt.adopt(run, started.authority)
+    finally:
+        audit.started(run, BY, time.time() - began.timestamp())
     return run
 
 

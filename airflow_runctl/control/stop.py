@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
+from airflow_runctl.control import audit
+from airflow_runctl.control.stop_note import StopNote
 from airflow_runctl.exceptions import (
     BadAnswer,
     CannotStop,
@@ -23,14 +24,12 @@ from airflow_runctl.exceptions import (
     TransportError,
     VendorError,
 )
-from airflow_runctl.runs import ExternalRun, RunState, RunStatus, StopOutcome, StopReason, StopResult, printable
+from airflow_runctl.metrics import count_error
+from airflow_runctl.runs import ExternalRun, RunState, RunStatus, StopOutcome, StopResult
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.base import Flow, FlowClock, Hurry, Pause, Rank, Tell, Vendor
 
 log = logging.getLogger(__name__)
-
-LONGEST_TEXT: Final = 300
-"""How many characters of a reason that stands in a record are told: whoever may write XComs could have put it there."""
 
 STOP_TIMEOUT: Final = 60.0
 """Seconds in which a stop has to be confirmed by default."""
@@ -47,69 +46,6 @@ READABLE_AFTER: Final = 30.0
 """Seconds after a start in which "not found" may only mean "not readable yet"."""
 
 PROBLEMS: Final = (TransportError, BadAnswer, VendorError)
-
-
-@dataclass(frozen=True, slots=True)
-class StopNote:
-    """What is recorded of a stop: first the intent, then, with an outcome, the end.
-
-    :param reason: why.
-    :param by: which process asks.
-    :param text: what the user gave as the reason, if anything.
-    :param asked_at: when, ISO 8601.
-    :param outcome: what it came to; ``None`` while it is only meant.
-    :param seconds: how long it took.
-    """
-
-    reason: StopReason
-    by: str
-    text: str | None = None
-    asked_at: str = ""
-    outcome: StopOutcome | None = None
-    seconds: float | None = None
-
-    def yields_to(self, noted: StopNote | None) -> bool:
-        """Return True if ``noted`` is to stay.
-
-        That somebody wanted the run to end outweighs a limit or a failure; the stop that ended it, one that came late.
-        """
-        if noted is None:
-            return False
-        came_late = self.outcome is StopOutcome.ALREADY_FINISHED and noted.outcome is StopOutcome.STOPPED
-        return came_late or (noted.reason.is_final and not self.reason.is_final)
-
-    def about(self, run: ExternalRun) -> str:
-        """Return the sentence that says how ``run`` was stopped."""
-        text = f" ({self.text})" if self.text else ""
-        return f"Run {run.run_id} was stopped: {self.reason.value}{text}, by {self.by}."
-
-    def out(self) -> dict[str, Any]:
-        """Return plain JSON."""
-        return {
-            "reason": self.reason.value,
-            "by": self.by,
-            "text": self.text,
-            "asked_at": self.asked_at,
-            "outcome": self.outcome and self.outcome.value,
-            "seconds": self.seconds,
-        }
-
-    @classmethod
-    def read(cls, value: Any) -> StopNote | None:
-        """Return the note in plain JSON, or ``None`` if there is none that makes sense."""
-        if not isinstance(value, Mapping):
-            return None
-        try:
-            return cls(
-                StopReason(value["reason"]),
-                printable(value["by"]),
-                None if value.get("text") is None else printable(value["text"], LONGEST_TEXT),
-                str(value.get("asked_at")),
-                StopOutcome(value["outcome"]) if value.get("outcome") else None,
-                value.get("seconds"),
-            )
-        except (KeyError, ValueError):
-            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +84,7 @@ def stop(
     timeout: float = STOP_TIMEOUT,
     look_first: bool = True,
     not_after: float = math.inf,
+    in_signal_handler: bool = False,
 ) -> Flow[StopResult]:
     """Stop ``run``.
 
@@ -155,13 +92,25 @@ def stop(
     :param timeout: seconds in which the stop has to be confirmed, from its first request; 0 asks and does not wait.
     :param look_first: look before asking, and leave a run alone that is over. A kill has no time for it.
     :param not_after: when nothing more is waited for (Unix time), though the stop may have had to wait for its turn.
+    :param in_signal_handler: count the stop, and leave it to the caller to tell of it: there nothing may be logged.
     :returns: the outcome; ``REQUESTED`` if the run was not seen to end in time.
     :raises CannotStop: if the vendor takes no stop of this run; the run may be alive.
     :raises NotFound: if the vendor does not know a run that was named by a user.
     """
     clock: FlowClock = yield Hurry(Rank.LOOK_BEFORE)
     has = Time(clock, clock.now(), timeout, not_after)
-    note = replace(note, asked_at=datetime.now(UTC).isoformat(timespec="milliseconds"))
+    now = datetime.now(UTC)
+    note = replace(note, asked_at=now.isoformat(timespec="milliseconds"), since=note.since or now.timestamp())
+    try:
+        result = yield from _stop(vendor, run, note, has, look_first)
+    except Exception as error:
+        _came_to(run, note, error, only_count=in_signal_handler)
+        raise
+    _came_to(run, note, result, only_count=in_signal_handler)
+    return result
+
+
+def _stop(vendor: Vendor, run: ExternalRun, note: StopNote, has: Time, look_first: bool) -> Flow[StopResult]:
     if look_first:
         first = yield from _look(vendor, run)
         if first.is_over:
@@ -169,6 +118,25 @@ def stop(
     yield Tell(note)
     outcome, last = yield from _ask_and_confirm(vendor, run, has)
     return (yield from _ended(run, note, outcome, last, has))
+
+
+def _came_to(run: ExternalRun, note: StopNote, came: StopResult | Exception, *, only_count: bool) -> None:
+    seconds = time.time() - (note.since or time.time())
+    audit.count_stop(run, note.reason, came.outcome if isinstance(came, StopResult) else None, seconds)
+    if not only_count:
+        tell_of(run, note, came, seconds)
+
+
+def tell_of(run: ExternalRun, note: StopNote, came: StopResult | Exception, seconds: float) -> None:
+    """Tell of a stop that is over.
+
+    :param came: what it came to.
+    :param seconds: from its reason to that.
+    """
+    if isinstance(came, StopResult):
+        audit.stopped(run, note.by, note.reason, note.text, came.outcome, came.status, seconds)
+    else:
+        audit.not_stopped(run, note.by, note.reason, note.text, came, seconds)
 
 
 def _ended(run: ExternalRun, note: StopNote, outcome: StopOutcome, last: Look, has: Time) -> Flow[StopResult]:
@@ -220,6 +188,7 @@ def _ask_and_confirm(vendor: Vendor, run: ExternalRun, has: Time) -> Flow[tuple[
             reply = yield from vendor.ask_stop(run)
             break
         except PROBLEMS as error:
+            count_error(vendor.name, error)
             refused = error
         yield Hurry(Rank.CONFIRM, until=has.ends_at())
         look = yield from _look(vendor, run)
@@ -262,6 +231,7 @@ def _ask_again(vendor: Vendor, run: ExternalRun) -> Flow[None]:
     try:
         yield from vendor.ask_stop(run)
     except PROBLEMS as error:
+        count_error(vendor.name, error)
         log.info("%s did not take the stop of run %s once more: %s", vendor.label, run.run_id, error)
 
 
@@ -288,13 +258,17 @@ def _look(vendor: Vendor, run: ExternalRun) -> Flow[Look]:
     try:
         return Look((yield from vendor.status(run)))
     except PROBLEMS as error:
+        count_error(vendor.name, error)
         return Look(failed=error)
 
 
-def outcome_of(vendor: Vendor, status: RunStatus) -> StopOutcome:
-    """Tell a run that we stopped from one that got to its end first."""
+def outcome_of(vendor: Vendor, status: RunStatus | None) -> StopOutcome:
+    """Tell a run that we stopped from one that got to its end first.
+
+    :param status: the last look at it; ``None`` if it is gone.
+    """
     stopped = {RunState.STOPPED, RunState.FAILED} if vendor.failed_may_mean_stopped else {RunState.STOPPED}
-    return StopOutcome.STOPPED if status.state in stopped else StopOutcome.ALREADY_FINISHED
+    return StopOutcome.STOPPED if status is not None and status.state in stopped else StopOutcome.ALREADY_FINISHED
 
 
 def _is_gone(run: ExternalRun, refused: RunctlError | None, look: Look) -> bool:

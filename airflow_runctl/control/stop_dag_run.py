@@ -8,9 +8,11 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from airflow_runctl.compat import Channel
+from airflow_runctl.control import audit
 from airflow_runctl.control.dag_run_records import Found, look_for_handles, owned_by_others
 from airflow_runctl.control.identity import lists_until, search_lost
 from airflow_runctl.control.recording import quietly
@@ -19,13 +21,17 @@ from airflow_runctl.control.seal import Handle, describe, name_of
 from airflow_runctl.control.second_home import forget
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote
 from airflow_runctl.control.stop_many import Connections, Report, Target, broken, stop_target
+from airflow_runctl.control.watched_here import watched_in
 from airflow_runctl.exceptions import RunctlError
-from airflow_runctl.runs import Ownership, TaskKey
+from airflow_runctl.runs import Ownership, StopOutcome, TaskKey
 from airflow_runctl.vendors.base import Started
 
 log = logging.getLogger(__name__)
 
 Doing = Coroutine[Any, Any, "Report | None"]
+
+AtOnce = dict[tuple[TaskKey, object], "asyncio.Task[Report | None]"]
+"""Stops that have begun before any handle was read, by task instance and token of the handle."""
 
 LOOK_AGAIN: Final = 1.0
 GRACE_SECONDS: Final = 10.0
@@ -60,15 +66,16 @@ class DagRunStop:
     async def run(self) -> list[Report]:
         """Stop every live run that is recorded, and those whose start is in flight; report on each."""
         connections = Connections(self.channel)
+        at_once = self._stop_at_once()
         stopping: dict[TaskKey, asyncio.Task[Report | None]] = {}
         warned: set[TaskKey] = set()
         began = time.time()
         while True:
             looked = []
             # The stop of a run goes out while the handles of the others are still being read.
-            async for found in self._look(bool(stopping)):
+            async for found in self._look(bool(stopping or at_once)):
                 looked.append(found)
-                doing = self._what_to_do(connections, found)
+                doing = self._what_to_do(connections, found, at_once)
                 if doing is not None and found.where not in stopping:
                     stopping[found.where] = asyncio.create_task(_walled(found.where, doing))
             waiting = list(self._worth_waiting(looked, stopping, time.time() - began))
@@ -76,13 +83,23 @@ class DagRunStop:
                 break
             await self._announce(waiting, warned)
             await asyncio.sleep(LOOK_AGAIN)
-        reports = [report for report in await asyncio.gather(*stopping.values()) if report is not None]
+        done = [*await asyncio.gather(*stopping.values()), *await asyncio.gather(*at_once.values())]
+        reports = [report for report in done if report is not None]
         left = [found for found in looked if found.where not in stopping]
         unread = [Report("its run", found.where, error=found.unread) for found in left if found.unread]
         ambiguous = [
             Report("its run", found.where, error=_one_of(found.candidates)) for found in left if found.candidates
         ]
         return [*reports, *unread, *ambiguous]
+
+    def _stop_at_once(self) -> AtOnce:
+        """Begin to stop the runs that this process watches."""
+        if self.dry_run:
+            return {}
+        return {
+            (where, target.handle.get("token")): asyncio.create_task(_walled(where, partial(self._stop_target, target)))
+            for where, target in watched_in(self.dag_id, self.run_id, self.task_ids)
+        }
 
     async def _look(self, stopping: bool) -> AsyncIterator[Found]:
         """Look at the Dag run's tasks; once stops are under way a look that fails must not end them."""
@@ -111,14 +128,20 @@ class DagRunStop:
                         "record the intent of a stop", note_intent(self.channel, found.where, self.note, None)
                     )
 
-    def _what_to_do(self, connections: Connections, found: Found) -> Callable[[], Doing] | None:
+    def _what_to_do(self, connections: Connections, found: Found, at_once: AtOnce) -> Callable[[], Doing] | None:
         if (handle := found.handle) is not None:
-            return lambda: self._stop(connections, found.where, handle)
+            begun = at_once.pop((found.where, handle.get("token")), None)
+            return lambda: self._stop(connections, found.where, handle, begun)
         if (start := found.lost_start) is not None:
             return lambda: self._stop_lost_start(connections, found.where, start)
         return None
 
-    async def _stop(self, connections: Connections, where: TaskKey, handle: Handle) -> Report | None:
+    async def _stop(
+        self, connections: Connections, where: TaskKey, handle: Handle, begun: asyncio.Task[Report | None] | None
+    ) -> Report | None:
+        """Stop the run of a handle, unless its stop has begun and does not fail: its connection may have changed."""
+        if begun is not None and (report := await begun) is not None and report.error is None:
+            return report
         target = await self._opened(connections, where, handle)
         if not isinstance(target, Target):
             return target
@@ -126,6 +149,9 @@ class DagRunStop:
         if self.dry_run:
             log.info("dry run: %s of %s would be stopped", name, where)
             return Report(name, where)
+        return await self._stop_target(target)
+
+    async def _stop_target(self, target: Target) -> Report | None:
         return await stop_target(self.channel, target, self.note, self.timeout, not_after=self.not_after)
 
     async def _stop_lost_start(self, connections: Connections, where: TaskKey, start: Handle) -> Report | None:
@@ -147,8 +173,13 @@ class DagRunStop:
             log.info("dry run: %s of %s would be stopped", found.run_id, where)
             return Report(name, where)
         run = replace(target.run, run_id=found.run_id, ids=found.ids)
+        audit.found(run, self.note.by)
         target = replace(target, run=run)
-        return await stop_target(self.channel, target, self.note, self.timeout, not_after=self.not_after)
+        report = await self._stop_target(target)
+        if self.channel.writable and report is not None and report.result is not None and report.result.is_over:
+            # No record of it was open that stop_target() could have closed.
+            audit.ended(run, report.result.status, self.note.by, stopped=report.result.outcome is StopOutcome.STOPPED)
+        return report
 
     async def _search(self, connections: Connections, where: TaskKey, target: Target) -> Started | None:
         """Look for the run of a start; again for a while, since it need not be listed at once."""
@@ -168,6 +199,7 @@ class DagRunStop:
             target = await connections.open(handle, where)
         except RunctlError as error:
             log.error("%s: %s", where, error)
+            audit.refused_unread("stop", where, self.note.by, error)
             return Report(name, where, error=str(error))
         owner = target.run.owner
         if owner is not None and owner.ownership is Ownership.NOBODY:

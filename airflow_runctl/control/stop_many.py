@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_runctl.compat import Channel
+from airflow_runctl.control import audit
+from airflow_runctl.control.garbage import collected_later
 from airflow_runctl.control.recording import Recording, quietly
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent
+from airflow_runctl.control.rounds import look_now
 from airflow_runctl.control.seal import Handle, aopen_handle, verified
 from airflow_runctl.control.second_home import forget
 from airflow_runctl.control.stop import STOP_PATIENCE, AskingAgain, StopNote, stop
@@ -135,12 +138,15 @@ async def stop_target(
             if where is not None and records and what.outcome is None:
                 await recording.intend(note_intent(channel, where, what, target.handle))
         elif isinstance(what, AskingAgain) and still_wanted is not None and not await still_wanted():
-            raise RunctlError("It is not asked to stop again: by now a task follows it, and it lives on.")
+            error = RunctlError("It is not asked to stop again: by now a task follows it, and it lives on.")
+            audit.refused("stop", run, note.by, error)
+            raise error
 
     flow = stop(access.vendor, run, note, timeout=timeout, not_after=not_after)
     name = f"{access.vendor.label} run {run.run_id}"
     try:
-        result = await access.adrive(flow, STOP_PATIENCE, listener=record)
+        with collected_later():
+            result = await access.adrive(flow, STOP_PATIENCE, listener=record)
     except RunctlError as error:
         log.error("%s was not stopped (%s): %s", name, note.reason.value, error)
         return Report(name, where, error=str(error))
@@ -148,7 +154,10 @@ async def stop_target(
         return broken(name, where, error)
     finally:
         await recording.settle()
+    look_now(access, run)
     log.info("%s: %s in %.1f s (%s, by %s)", name, result.outcome.value, result.seconds, note.reason.value, note.by)
+    if not records and result.outcome is StopOutcome.STOPPED and run.owner is not None and not channel.writable:
+        audit.ended(run, result.status, note.by, stopped=True)  # nobody who would comes after the Dag processor
     await record_end(channel, target, result, last, records=records)
     return Report(name, where, result)
 
@@ -181,6 +190,9 @@ async def _record_outcome(
     await channel.set(AUDIT_KEY, audit_of(target.run, result.status, note, target.handle), where)
     if result.is_over and stored is not None:
         await channel.delete(HANDLE_KEY, where)
+        audit.ended(
+            target.run, result.status, note.by if note else "sweep", stopped=result.outcome is StopOutcome.STOPPED
+        )
 
 
 def broken(name: str, where: TaskKey | None, error: Exception) -> Report:

@@ -24,6 +24,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from airflow_runctl.compat import Channel
+from airflow_runctl.control import audit
 from airflow_runctl.control.findings import Finding, Sweep, Swept
 from airflow_runctl.control.inventory import ALL, Inventory, KnownRun, Scope, Source, Standing, standing_of
 from airflow_runctl.control.lost_starts import FailedTasks, LostStart, LostStarts
@@ -138,6 +139,9 @@ class Sweeper:
         lasting = await self._lasting(opened, found, first_strangers)
         starts, unseen = await self._starts(opened, found)
         sweep = Sweep(found, lasting, [*unlisted, *unseen], starts, self._too_many(found))
+        for orphan in sweep.orphans:
+            if orphan.target is not None:
+                audit.orphan_found(orphan.target.run, orphan.status, by=self.note.by)
         if dry_run or sweep.refused:
             return sweep
         if sweep.orphans and agreed is not None and not await agreed(sweep.orphans):

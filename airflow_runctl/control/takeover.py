@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from airflow_runctl.compat import AirflowFailException
-from airflow_runctl.control.attempt import Attempt
+from airflow_runctl.control import audit
+from airflow_runctl.control.attempt import BY, Attempt
 from airflow_runctl.control.identity import lists_until, search_lost
 from airflow_runctl.control.ledger import Leftover
 from airflow_runctl.control.records import AMBIGUOUS, LIVE, OVER, RELEASED, STARTING
@@ -81,6 +82,7 @@ def take_over(attempt: Attempt, alike: Search | None = None, not_after: datetime
         return _restarted(attempt, again, not_after)
     if left.was_cleared:
         attempt.adopt(run)
+    audit.taken_over(run, BY, left.try_number, status)
     _resume(attempt, run, status)
     return run
 
@@ -114,6 +116,8 @@ def _search_for(attempt: Attempt, left: Leftover, alike: Search | None) -> Exter
         ) from error
     if run is None:
         attempt.log.info("Attempt %d began a start, of which no run came up", left.try_number)
+    else:
+        audit.found(run, BY)
     return run
 
 
@@ -204,6 +208,7 @@ def _resume(attempt: Attempt, run: ExternalRun, status: RunStatus) -> None:
         attempt.log.warning("Run %s (%s) was not resumed: %s", run.run_id, status.vendor_state, error)
     else:
         attempt.log.info("Resumed run %s", run.run_id)
+        audit.told_to("resume", run, BY, "requested", status, 0.0)
 
 
 def _restart_plan(attempt: Attempt, left: Leftover, run: ExternalRun) -> StartPlan | None:

@@ -35,6 +35,7 @@ def conclude(attempt: Attempt, run: ExternalRun, watched: Watched) -> dict[str, 
     if watched.status is None:
         raise RunctlError(f"{name} was lost sight of: {watched.lost}")
     status = watched.status
+    attempt.last_state = status.state
     if status.state is RunState.SUCCEEDED:
         attempt.close(status)
         return attempt.result(run, status)

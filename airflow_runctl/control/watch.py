@@ -5,21 +5,33 @@ Limits are wall-clock times: they cross processes, and neither deferral nor a re
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from airflow_runctl.compat import conf
+from airflow_runctl.control import audit
 from airflow_runctl.control.stop import PROBLEMS, StopNote, stop
 from airflow_runctl.exceptions import NotItsTurn, RunctlError
+from airflow_runctl.metrics import count_error, count_poll
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus, StopOutcome, StopReason, StopResult
 from airflow_runctl.transport.retry import Patience
-from airflow_runctl.vendors.base import Flow, Hurry, Pause, Rank, Tell, Vendor
+from airflow_runctl.vendors.base import Flow, Hurry, NextLook, Rank, Tell, Vendor
 
 POLL_INTERVAL: Final = 10.0
 RIDE_OUT: Final = 600.0
 """Seconds for which bad polls in a row are ridden out, unless ``[runctl] ride_out`` says otherwise."""
+
+LONG_INTERVAL: Final = 60.0
+"""Seconds between two looks at a run that has been going on for long, unless more were asked for."""
+
+PART_OF_AGE: Final = 0.01
+"""By which part of its length the end of a run may be noticed later, up to ``LONG_INTERVAL``."""
+
+JITTER: Final = 0.1
+"""By which part an interval varies, so that many who began together do not go on together."""
 
 PARKED: Final = frozenset({RunState.SUSPENDED})
 """States besides the final ones in which a run does nothing more by itself."""
@@ -95,31 +107,37 @@ class Sight:
     :param ends: states that end the watching, besides those in which a run is over.
     :param ride_out: seconds for which bad looks in a row are put up with.
     :param bad_since: when the looks began to fail (Unix time); ``None`` while they are good.
+    :param word: the vendor's word at the last look; ``None`` if that was a bad one.
     """
 
     ends: frozenset[RunState] = PARKED
     ride_out: float = RIDE_OUT
     bad_since: float | None = None
-    _seen: str | None = None
+    word: str | None = None
+    _told: str | None = None
 
     def look(self, vendor: Vendor, run: ExternalRun) -> Flow[Watched | None]:
         """Look once; return how the watching ended, or ``None`` while it goes on.
 
         A change of state is told as a ``RunStatus``, a bad look as its error.
         """
+        count_poll(vendor.name)
+        self.word = None
         try:
             status = yield from vendor.status(run)
         except NotItsTurn:
             return None
         except PROBLEMS as error:
+            count_error(vendor.name, error)
             self.bad_since = self.bad_since or time.time()
             if time.time() - self.bad_since >= self.ride_out:
                 return Watched(lost=f"{type(error).__name__}: {error}")
             yield Tell(error)
             return None
         self.bad_since = None
-        if status.vendor_state != self._seen:
-            self._seen = status.vendor_state
+        self.word = status.vendor_state
+        if self.word != self._told:
+            self._told = self.word
             yield Tell(status)
         return Watched(status=status) if status.state.is_terminal or status.state in self.ends else None
 
@@ -141,7 +159,8 @@ def follow(
     Every change of state is told as a ``RunStatus``, a run that is still there at ``warn_at`` as ``Slow``.
 
     :param by: which process watches, for the record of a stop.
-    :param poll_interval: seconds between two looks, or what tells them before each.
+    :param poll_interval: seconds between two looks, or what tells them before each. A run that has been going on for
+        long is looked at less often: its end is noticed later by a hundredth of its length, and by a minute at most.
     :param limits: when the run has to be over.
     :param stop_timeout: seconds in which a stop has to be confirmed; ``None`` leaves the run alone at a limit.
     :param ride_out: seconds for which bad polls in a row are put up with.
@@ -155,7 +174,7 @@ def follow(
         if reason is not None and time.time() >= at:
             if stop_timeout is None:
                 return Watched(limit=reason)
-            return (yield from _stop_at_limit(vendor, run, StopNote(reason, by), stop_timeout))
+            return (yield from _stop_at_limit(vendor, run, StopNote(reason, by, since=at), stop_timeout))
         # A look is of no use any more once it is time for something else: neither waits for the other.
         yield Hurry(Rank.POLL, until=min(at, warn_at))
         watched = yield from sight.look(vendor, run)
@@ -164,8 +183,26 @@ def follow(
         if time.time() >= warn_at:
             warn_at = float("inf")
             yield Tell(Slow(time.time() - run.started_at.timestamp()))
-        interval = poll_interval if isinstance(poll_interval, int | float) else poll_interval()
-        yield Pause(max(0.0, min(interval, at - time.time(), warn_at - time.time())))
+        now = time.time()
+        yield NextLook(run, sight.word, _seconds(poll_interval, run, now), max(0.0, min(at, warn_at) - now))
+
+
+def _seconds(poll_interval: float | Callable[[], float], run: ExternalRun, now: float) -> float:
+    """Return the seconds until the next look at ``run``."""
+    if callable(poll_interval):
+        interval = poll_interval()
+    else:
+        age = now - run.started_at.timestamp()
+        interval = max(poll_interval, min(age * PART_OF_AGE, LONG_INTERVAL))
+    return interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
+
+
+def tell_of_watching(run: ExternalRun, watched: Watched, seconds: float) -> None:
+    """Tell, once, what the watching of a run came to."""
+    status = watched.status or (watched.stop.status if watched.stop else None)
+    error = "lost" if watched.lost else "not stopped" if watched.stop_error else None
+    reason = watched.limit.value if watched.limit else None
+    audit.watched(run, seconds, state=status.state.value if status else None, reason=reason, error=error)
 
 
 def _stop_at_limit(vendor: Vendor, run: ExternalRun, note: StopNote, timeout: float) -> Flow[Watched]:

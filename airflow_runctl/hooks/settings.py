@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from airflow_runctl.exceptions import ConnectionSetupError
+from airflow_runctl.exceptions import ConnectionSetupError, RunctlError
+from airflow_runctl.metrics import count_error, hand_on
 from airflow_runctl.transport.budget import Allowance
 from airflow_runctl.transport.endpoint import Endpoint
 from airflow_runctl.transport.retry import Patience
@@ -147,14 +149,27 @@ class Access:
         """Run a flow with requests, on a fresh session."""
         from airflow_runctl.transport.sync import SyncTransport
 
-        with SyncTransport(self.endpoint, **transport) as session:
-            return session.drive(flow, patience)
+        try:
+            with SyncTransport(self.endpoint, **transport) as session, self._counting():
+                return session.drive(flow, patience)
+        finally:
+            hand_on()
 
     async def adrive(self, flow: Flow[T], patience: Patience | None = None, **transport: Any) -> T:
         """Run a flow with aiohttp, on the event loop's shared session."""
         from airflow_runctl.transport.aio import AsyncTransport
 
-        return await AsyncTransport(self.endpoint, **transport).drive(flow, patience)
+        with self._counting():
+            return await AsyncTransport(self.endpoint, **transport).drive(flow, patience)
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        """Count the error that a flow ends with."""
+        try:
+            yield
+        except RunctlError as error:
+            count_error(self.vendor.name, error)
+            raise
 
 
 def base_url_of(conn_id: str, host: str | None, schema: str | None, port: int | None, default: str) -> str:

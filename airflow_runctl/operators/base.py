@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -35,6 +36,7 @@ from airflow_runctl.compat import (
 )
 from airflow_runctl.exceptions import HandleError, RunStopped, WrongArgument
 from airflow_runctl.links import ExternalRunLink
+from airflow_runctl.operators.lineage import TellsLineage
 from airflow_runctl.operators.start_arguments import StartArguments, check
 from airflow_runctl.runs import HANDLE_KEY, ExternalRun, Owner, Ownership, StopReason
 
@@ -53,7 +55,7 @@ RESUMED_KILL_SECONDS: Final = 30.0
 """For the stop of a run whose task is ended as it comes back from its deferral (Airflow 2.11, which gives 60 s)."""
 
 
-class StartRunOperator(BaseOperator):
+class StartRunOperator(TellsLineage, BaseOperator):
     """Starts a run at a vendor and, by default, waits for its end.
 
     :param conn_id: id of the Airflow connection.
@@ -303,7 +305,7 @@ class StartRunOperator(BaseOperator):
     def _watch_here(self, context: Context, attempt: Attempt) -> tuple[ExternalRun, Watched]:
         """Watch the run to its end; another one, should the start's own answer say that this is somebody else's."""
         from airflow_runctl.control.attempt import AnotherRun
-        from airflow_runctl.control.watch import POLL_PATIENCE, configured_ride_out, follow
+        from airflow_runctl.control.watch import POLL_PATIENCE, configured_ride_out, follow, tell_of_watching
 
         while True:
             run = attempt.own()
@@ -317,9 +319,11 @@ class StartRunOperator(BaseOperator):
                 ride_out=configured_ride_out(),
                 warn_at=self._warn_at(run),
             )
+            began = time.time()
             with suppress(AnotherRun):
                 watched = attempt.drive(flow, POLL_PATIENCE)
                 if attempt.is_its_own():
+                    tell_of_watching(run, watched, time.time() - began)
                     return run, watched
             attempt.put_right()
 
@@ -358,6 +362,7 @@ class StartRunOperator(BaseOperator):
         start and its record. The same limit is kept here, by the clock, and carried out with a stop.
         """
         from airflow_runctl.control.after_error import end_or_leave
+        from airflow_runctl.metrics import LAST_SECONDS, hand_on
 
         with kill_held_back(self.on_kill) if self.stop_on_kill else nullcontext(), alarm_held_back():
             try:
@@ -368,11 +373,14 @@ class StartRunOperator(BaseOperator):
                 if attempt.run is not None:
                     end_or_leave(attempt, context, error)
                 raise
+            finally:
+                hand_on(LAST_SECONDS)
 
     def _after_lost_trigger(self, context: Context, error: BaseException) -> None:
         """Stop the run of a trigger that failed or timed out; the event with its handle never came."""
         from airflow_runctl.control.after_error import end_or_leave
         from airflow_runctl.control.ledger import Ledger
+        from airflow_runctl.metrics import LAST_SECONDS, hand_on
 
         try:
             handle = Ledger(context, self._connect(), "").handle()
@@ -382,7 +390,10 @@ class StartRunOperator(BaseOperator):
         if handle is None:
             return
         attempt, _ = self._resume(context, handle)
-        end_or_leave(attempt, context, error)
+        try:
+            end_or_leave(attempt, context, error)
+        finally:
+            hand_on(LAST_SECONDS)
 
     def _stop_what_was_deferred(self, context: Context) -> None:
         """Stop the run of a task that is ended as it comes back from its deferral, before any method of ours.

@@ -252,11 +252,16 @@ class ChangeRunOperator(ExistingRunOperator):
 
     async def act(self, target: Target) -> dict[str, Any]:
         """Resume or pause one run."""
-        from airflow_runctl.control import pause_resume
+        from airflow_runctl.control import audit, pause_resume
 
-        what = getattr(pause_resume, self.change)
+        what, by = getattr(pause_resume, self.change), f"task {self.task_id}"
         flow = pause_resume.change(target.access.vendor, target.run, what, timeout=self.stop_timeout)
-        result = await target.access.adrive(flow)
+        try:
+            result = await target.access.adrive(flow)
+        except RunctlError as error:
+            audit.refused(self.change.lower(), target.run, by, error)
+            raise
+        audit.told_to(self.change.lower(), target.run, by, result.outcome, result.status, result.seconds)
         self.log.info("%s run %s: %s in %.1f s", self.vendor, target.run.run_id, result.outcome, result.seconds)
         return _outcome(target.run, result.outcome, result.status, result.seconds)
 

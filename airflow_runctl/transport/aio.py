@@ -16,6 +16,7 @@ from tenacity import AsyncRetrying
 from yarl import URL
 
 from airflow_runctl.exceptions import BadAnswer, TransportError
+from airflow_runctl.metrics import LAST_SECONDS, hand_on
 from airflow_runctl.transport.answer import answer_to
 from airflow_runctl.transport.budget import budget_of
 from airflow_runctl.transport.endpoint import (
@@ -30,7 +31,7 @@ from airflow_runctl.transport.proof import Proof
 from airflow_runctl.transport.retry import Patience, arguments, is_worth_another
 from airflow_runctl.transport.steps import Steps
 from airflow_runctl.transport.turns import Line, Turn, forget_turns
-from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, Open, Owned, Pause, Rank, Step, Tell
+from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, NextLook, Open, Owned, Pause, Rank, Step, Tell
 
 T = TypeVar("T")
 
@@ -87,7 +88,10 @@ def in_own_loop(doing: Coroutine[Any, Any, T]) -> T:
         finally:
             await close_session()
 
-    return asyncio.run(closing())
+    try:
+        return asyncio.run(closing())
+    finally:
+        hand_on(LAST_SECONDS)
 
 
 class AsyncTransport:
@@ -96,6 +100,7 @@ class AsyncTransport:
     :param endpoint: where the requests go.
     :param listener: gets what a flow tells.
     :param owned: tells which runs the records of other tasks claim; by default nobody is asked.
+    :param next_look: returns when another look at a run is worth it; by default when it is due.
     """
 
     def __init__(
@@ -104,10 +109,12 @@ class AsyncTransport:
         *,
         listener: Callable[[object], Awaitable[None]] | None = None,
         owned: Callable[[frozenset[str]], Awaitable[frozenset[str]]] | None = None,
+        next_look: Callable[[NextLook], Awaitable[None]] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self._listener = listener
         self._owned = owned
+        self._when_worth_it = next_look
         self._proxies: dict[str, str | None] = {}
 
     async def drive(self, flow: Flow[T], patience: Patience | None = None) -> T:
@@ -133,11 +140,20 @@ class AsyncTransport:
         if isinstance(step, Pause):
             await asyncio.sleep(min(step.seconds, patience.left()))
             return None
+        if isinstance(step, NextLook):
+            await self._next_look(step, patience)
+            return None
         if isinstance(step, Owned):
             return await self._owned(step.run_ids) if self._owned else frozenset()
         if isinstance(step, Open):
             return AsyncOpenCall(self, step.request)
         raise TypeError(f"{step!r} is no step of a flow")
+
+    async def _next_look(self, step: NextLook, patience: Patience) -> None:
+        if self._when_worth_it is not None and patience.until is None:
+            await self._when_worth_it(step)
+        else:
+            await asyncio.sleep(min(step.seconds, step.at_most, patience.left()))
 
     async def send(self, request: HttpRequest, patience: Patience, line: Line | None = None) -> HttpResponse:
         """Send ``request``, again where the retry policy allows it.

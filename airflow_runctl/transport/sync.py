@@ -29,7 +29,7 @@ from airflow_runctl.transport.endpoint import (
 from airflow_runctl.transport.retry import Patience, arguments
 from airflow_runctl.transport.steps import Steps
 from airflow_runctl.transport.turns import Line
-from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, Open, Owned, Pause, Rank, Step, Tell
+from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, NextLook, Open, Owned, Pause, Rank, Step, Tell
 
 T = TypeVar("T")
 CHUNK = 64 * 1024
@@ -92,6 +92,9 @@ class SyncTransport:
             return None
         if isinstance(step, Pause):
             self._sleep(min(step.seconds, patience.left()))
+            return None
+        if isinstance(step, NextLook):
+            self._sleep(min(step.seconds, step.at_most, patience.left()))
             return None
         if isinstance(step, Owned):
             return self._owned(step.run_ids) if self._owned else frozenset()

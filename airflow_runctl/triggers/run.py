@@ -17,15 +17,18 @@ from airflow_runctl.compat import (
     in_nobodys_name,
     is_refused_as_over,
 )
+from airflow_runctl.control import audit
 from airflow_runctl.control.ownership import is_followed
 from airflow_runctl.control.readiness import ask_airflow_something, loaded, make_ready
 from airflow_runctl.control.recording import Recording
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent, noted_stop
+from airflow_runctl.control.rounds import follow_together
 from airflow_runctl.control.seal import describe, name_of
 from airflow_runctl.control.slow_runs import Callback, SlowRun, acall
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
 from airflow_runctl.control.stop_many import Connections, Target, stop_target
-from airflow_runctl.control.watch import POLL_INTERVAL, POLL_PATIENCE, RIDE_OUT, Slow, Watched, follow
+from airflow_runctl.control.watch import POLL_INTERVAL, RIDE_OUT, Slow, Watched, follow, tell_of_watching
+from airflow_runctl.control.watched_here import watched
 from airflow_runctl.exceptions import ConnectionUnreadable, RunctlError
 from airflow_runctl.runs import HANDLE_KEY, RunStatus, StopReason, TaskKey
 from airflow_runctl.vendors.base import Flow
@@ -37,6 +40,9 @@ CONNECTION_INTERVAL: Final = 5.0
 """Longest wait, in seconds, before Airflow is asked again for a connection that it did not give."""
 
 ASK_OWNER_TRIES: Final = 5
+
+BY: Final = "triggerer"
+"""Who acts here, for records and events."""
 
 _going_on: set[asyncio.Task[Any]] = set()
 """What outlives the trigger that began it: stops, callbacks."""
@@ -126,10 +132,14 @@ class ExternalRunTrigger(BaseTrigger):
         await loaded()
         target = await self._open_patiently()
         await self._make_ready(target)
+        began = time.time()
         try:
-            return await target.access.adrive(self._follow(target), POLL_PATIENCE, listener=self._heard)
+            with watched(self._where(), target):
+                came = await follow_together(target.access, target.run, self._follow(target), self._heard)
         finally:
             await self._recording.settle()
+        tell_of_watching(target.run, came, time.time() - began)
+        return came
 
     async def _make_ready(self, target: Target) -> None:
         """Load now what a stop will need. What cannot be loaded is a bad poll's error: a trigger never raises."""
@@ -142,7 +152,7 @@ class ExternalRunTrigger(BaseTrigger):
         return follow(
             target.access.vendor,
             target.run,
-            by="triggerer",
+            by=BY,
             poll_interval=self.poll_interval,
             limits=self.limits,
             stop_timeout=self.stop_timeout,
@@ -180,12 +190,18 @@ class ExternalRunTrigger(BaseTrigger):
         name = self._name()
         if isinstance(what, RunStatus):
             self.log.info("%s: %s (%s)", name, what.vendor_state, what.state.value)
+            self._changed(what)
         elif isinstance(what, RunctlError):
             self.log.debug("%s: a bad poll: %s", name, what)
         elif isinstance(what, Slow):
             self._report(what)
         elif isinstance(what, StopNote):
             await self._record(what)
+
+    def _changed(self, status: RunStatus) -> None:
+        """Tell of a change, where this watches for the run's owner."""
+        if self._target is not None and self._where() is not None:
+            audit.changed(self._target.run, status, BY)
 
     def _report(self, slow: Slow) -> None:
         """Report a slow run. The callback goes on by itself: the run is looked after meanwhile."""
@@ -194,7 +210,7 @@ class ExternalRunTrigger(BaseTrigger):
             return
         run = SlowRun(self._target.handle, where, ti.try_number, slow.seconds)
         self.log.warning("%s", run)
-        run.count(in_triggerer=True)
+        run.count()
         if self.warn_callback:
             _keep(asyncio.create_task(acall(self.warn_callback, run.context()), context=in_nobodys_name()))
 
@@ -244,7 +260,7 @@ class ExternalRunTrigger(BaseTrigger):
             if await self._is_followed():
                 return "nothing is stopped"
             target = await self._open()
-            note = StopNote(StopReason.USER, "triggerer")
+            note = StopNote(StopReason.USER, BY)
             records = await self._records_are_ours()
             timeout = max(self.stop_timeout, KILL_SECONDS)
             # A stop that is not taken at once may outlast the time that the attempt after a clear gives it.
@@ -291,9 +307,17 @@ class ExternalRunTrigger(BaseTrigger):
             else:
                 if followed:
                     self.log.warning("Told to kill %s, but its task still follows it: nothing is stopped", name)
+                    self._refused("its task still follows it")
                 return followed
         self.log.error("Told to kill %s, but Airflow does not say who follows it: nothing is stopped", name)
+        self._refused("Airflow does not say who follows it")
         return True
+
+    def _refused(self, why: str) -> None:
+        if self._target is not None:
+            audit.refused("stop", self._target.run, BY, why)
+        elif (where := self._where()) is not None:
+            audit.refused_unread("stop", where, BY, why)
 
 
 def _keep(task: asyncio.Task[Any]) -> None:

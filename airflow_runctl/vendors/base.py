@@ -6,6 +6,7 @@ It yields
 
 - an ``HttpRequest`` and is sent an ``HttpResponse`` (or has a ``TransportError`` thrown in),
 - a ``Pause`` and is sent ``None`` once it has passed,
+- a ``NextLook`` and is sent ``None`` once another look at its run is worth it,
 - an ``Open`` and is sent a ``PendingCall``: a request that is under way while the flow goes on,
 - a ``Tell`` and is sent ``None``: something worth recording or logging, which the driver's listener gets,
 - an ``Owned`` and is sent those of its runs that other tasks own,
@@ -24,7 +25,7 @@ import logging
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, IntEnum, StrEnum
@@ -261,6 +262,22 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class NextLook:
+    """Wait until another look at a run is worth it: when it is due, or later if a list shows the run as it was.
+
+    :param run: the run.
+    :param word: the vendor's word for it at the last look; ``None`` if that look brought none.
+    :param seconds: after which the look is due.
+    :param at_most: seconds after which to go on, whatever a list shows.
+    """
+
+    run: ExternalRun
+    word: str | None
+    seconds: float
+    at_most: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
 class Open:
     """Send a request that may stay unanswered for long, and go on meanwhile.
 
@@ -326,10 +343,23 @@ class PendingCall(Protocol):
         """
 
 
-Step = HttpRequest | Pause | Open | Tell | Owned | Hurry
+Step = HttpRequest | Pause | NextLook | Open | Tell | Owned | Hurry
 
 Flow = Generator[Step, Any, T]
 """An operation that yields what it needs and returns a ``T``."""
+
+
+Glance = Callable[[ExternalRun], str | None]
+"""The vendor's word for a run, as a list of many runs has it; ``None`` if the list does not show the run."""
+
+
+WORTH_A_LIST: Final = 3
+"""How many runs a list has to stand for, so that it is asked for instead of each of them."""
+
+
+def pages_worth(count: int, page: int) -> int:
+    """Return how many pages of ``page`` entries are read for ``count`` runs: others' runs may fill most of a list."""
+    return 1 + 2 * count // page
 
 
 Search = Mapping[str, Any]
@@ -458,6 +488,9 @@ class Vendor(ABC):
     settling_time: float = 0.0
     """Seconds for which a run has to stay the only one before it is taken for the one of a start that named none."""
 
+    can_glance: ClassVar[bool] = False
+    """Whether :meth:`glance` is there: a list that says of many runs how they are, in few requests."""
+
     filters: ClassVar[frozenset[str]] = frozenset()
     """What live runs can be searched by (:meth:`live_runs`); none where the vendor cannot tell."""
 
@@ -471,6 +504,16 @@ class Vendor(ABC):
 
         :raises CannotStop: if the vendor has no way to stop this run.
         """
+
+    def glance(self, watched: Sequence[tuple[ExternalRun, str]]) -> Flow[Glance]:
+        """Return what a list says of many runs, in fewer requests than looks at each of them would take.
+
+        It need not show each: who asks looks at those runs themselves, and believes the list nothing but that a run
+        is as it was.
+
+        :param watched: live runs, each with the vendor's word for it at the last look.
+        """
+        raise NotImplementedError(f"{self.label} has no list of runs to glance at")
 
     def can_look(self, run: ExternalRun) -> bool:
         """Return False for a run that can be told to stop, but not be looked at."""

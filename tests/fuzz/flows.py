@@ -92,6 +92,8 @@ class Subject:
         }
         if not vendor.can_look(run):
             del found["status"], found["watch"]
+        elif vendor.can_glance:
+            found["glance"] = lambda: self._glance(run)
         if overridden(vendor, "ask_resume") and ("task_id" in run.ids or not isinstance(vendor, BctrlBrowsers)):
             found["ask_resume"] = lambda: vendor.ask_resume(run)
             found["resume"] = lambda: change(vendor, run, RESUME, timeout=5.0)
@@ -108,6 +110,11 @@ class Subject:
             self.vendor, run, by="fuzzer", poll_interval=2.0, limits=limits, stop_timeout=5.0, ride_out=10.0
         )
         return watched.out()
+
+    def _glance(self, run: ExternalRun) -> Flow[Any]:
+        word = (yield from self.vendor.status(run)).vendor_state
+        glance = yield from self.vendor.glance([(run, word)] * 5)
+        return glance(run)
 
     def _start(self, plan: StartPlan) -> Flow[Any]:
         """Start a run as an operator does, and stop it."""

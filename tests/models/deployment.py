@@ -659,7 +659,9 @@ class Deployment:
             since_a_clear = {other.owner.clears, task.clears_at_deadline} == {attempt.clears}
             # docs/kill-matrix.md: without a word for stopped, what a lost process did not note nobody knows.
             unknown = self.config.vendor == "axiom" and other.owner.lost
-            if since_a_clear and not unknown:
+            # An attempt after a clear waited for that stop, and then rightly began anew: so may its retry.
+            began_anew = any(later.by is other.owner and not later.by.by_retry for later in self.vendor.runs)
+            if since_a_clear and not unknown and not (began_anew and other.by is not other.owner):
                 self.world.wrongs.append(f"promise 4: {run} was made by a retry after a deadline stopped {other}")
 
     def _told_to_stop(self, run: Run, works: bool) -> None:

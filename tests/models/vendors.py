@@ -269,7 +269,7 @@ class SnapLogicModel(Vendor):
                 "create_time": _iso(run.made_at),
             }
             for run in self._shown()
-            if run.word == query["state"] and run.of == query["pipe_name"] and run.made_at >= since
+            if run.word == query["state"] and query.get("pipe_name", run.of) == run.of and run.made_at >= since
         ]
         offset, limit = int(query["offset"]), int(query["limit"])
         page = entries[offset : offset + limit]

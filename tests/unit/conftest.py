@@ -33,6 +33,9 @@ LONGEST = (
     "test_no_orphan_and_no_wrong_stop_whatever_happens",
     "test_wheel_works_in_a_new_environment",
     "test_the_modules_of_the_package_and_the_examples_load_without_a_warning",
+    "test_runs_for_which_the_vendor_hangs_hold_up_and_hide_no_others",
+    "test_worker_loads_nothing_between_its_first_look_and_a_stop",
+    "test_triggerer_that_has_just_begun_loads_nothing_between_its_first_look_and_a_stop",
 )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -399,13 +400,17 @@ def test_deadline_that_meets_a_start_in_flight_stops_its_run(stops: Stops, box: 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_run_of_a_start_whose_process_was_lost_is_looked_for_and_stopped(
-    stops: Stops, box: Sandbox, form: str, monkeypatch: pytest.MonkeyPatch
+    stops: Stops, box: Sandbox, form: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What was written ahead is all that leads to it."""
     lose_start(stops, box, monkeypatch)
     assert stops.states() == [True]
+    caplog.clear()
+    caplog.set_level(logging.INFO)
     stops.stop(form)
     assert stops.states() == [False]
+    told = [json.loads(record.getMessage()) for record in caplog.records if record.name == "airflow_runctl.audit"]
+    assert [event["event"] for event in told] == ["found", "stop", "ended"], "its start was not told of before"
 
 
 def test_run_that_came_up_long_after_a_lost_start_is_named_and_left_alone(

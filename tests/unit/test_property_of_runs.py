@@ -23,12 +23,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from airflow_runctl import control, hooks, operators, transport, triggers, vendors
 from airflow_runctl.compat import CLEARS_FORGET, HAS_TASK_STORE, TRIGGERS_HEAR_OF_KILLS, when_airflow_was_told
-from airflow_runctl.control import attempt, recording
+from airflow_runctl.control import attempt, recording, rounds
 from airflow_runctl.runs import HANDLE_KEY
 from airflow_runctl.transport import aio, sync
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors import base
 from airflow_runctl.vendors.snaplogic import org
+from airflow_runctl.vendors.snaplogic import vendor as snaplogic
 from tests.fakes.airflow_3 import in_place
 from tests.models.deployment import FINAL, Config, Deployment, Task
 from tests.models.vendors import MODELS, NEVER, Run, Trouble, Vendor
@@ -377,6 +378,9 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sync, "_send", send)
     monkeypatch.setattr(aio, "_send", asend)
     monkeypatch.setattr(sync, "_session", lambda endpoint: SimpleNamespace(close=lambda: None))
+    # A story has few runs: let a list be asked for all the same.
+    for module in (rounds, snaplogic):
+        monkeypatch.setattr(module, "WORTH_A_LIST", 1)
     monkeypatch.setattr(attempt, "when_airflow_was_told", when_its_own_process_told)
     for module in (sync, recording):
         monkeypatch.setattr(module, "threading", SimpleNamespace(Thread=Thread))

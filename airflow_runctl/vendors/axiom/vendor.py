@@ -8,7 +8,7 @@ credential.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
@@ -26,6 +26,7 @@ from airflow_runctl.vendors.axiom.viewer import parse_viewer_url
 from airflow_runctl.vendors.base import (
     Effect,
     Flow,
+    Glance,
     HttpRequest,
     HttpResponse,
     Operation,
@@ -104,6 +105,7 @@ class Axiom(Vendor):
     rate_limit: ClassVar[int | None] = 100
     # Once only: it has no word for a run that is stopping, and each call counts among the 100 a minute.
     stop_again_after: ClassVar[tuple[float, ...]] = (30.0,)
+    can_glance: ClassVar[bool] = True
     operations: ClassVar[frozenset[Operation]] = frozenset(
         {Operation.START, Operation.WATCH, Operation.STOP, Operation.LIST, Operation.TEST}
     )
@@ -214,6 +216,19 @@ class Axiom(Vendor):
             return self._by_reports(reports, answer)
         return self._without_report(run, word, answer, response.received_at)
 
+    def glance(self, watched: Sequence[tuple[ExternalRun, str]]) -> Flow[Glance]:
+        """Read the newest reports of the account, and say of each run what a look at it would go by.
+
+        Source: https://axiom.ai/docs/developer-hub/api/run-automations/run-reports
+        """
+        reports = yield from self.reports(REPORT_COUNT)
+
+        def shown(run: ExternalRun) -> str | None:
+            words = (str(report.get("status")) for report in _newer(reports, run.ids["name"], run.ids.get("after", "")))
+            return next((word for word in words if self.state_of(word).is_live), None)
+
+        return shown
+
     def can_look(self, run: ExternalRun) -> bool:
         """Return False for a run without a name: pid and pw stop a run, and tell nothing of it."""
         return "name" in run.ids
@@ -250,11 +265,7 @@ class Axiom(Vendor):
 
     def _reports_after(self, name: str, after: str) -> Flow[list[Mapping[str, Any]]]:
         """Return the reports of ``name`` that are newer than ``after``, the oldest first."""
-        reports = yield from self.reports(REPORT_COUNT)
-        return sorted(
-            (r for r in reports if r.get("task_name") == name and _moment(r) > _moment({"created_at": after})),
-            key=_moment,
-        )
+        return _newer((yield from self.reports(REPORT_COUNT)), name, after)
 
     def _newest_report(self, name: str) -> Flow[str]:
         """Return when the newest reported run of ``name`` was made, or an empty text."""
@@ -380,6 +391,12 @@ def _run_name(answer: Mapping[str, Any], search: Search, task_id: str | None = N
     run_id = answer.get("run_id")
     given = str(run_id) if isinstance(run_id, str | int) and str(run_id) else task_id
     return f"{search['name']} #{given}" if given else str(search["name"])
+
+
+def _newer(reports: list[Mapping[str, Any]], name: str, after: str) -> list[Mapping[str, Any]]:
+    """Return the reports of ``name`` that are newer than ``after``, the oldest first."""
+    since = _moment({"created_at": after})
+    return sorted((r for r in reports if r.get("task_name") == name and _moment(r) > since), key=_moment)
 
 
 def _moment(report: Mapping[str, Any]) -> float:

@@ -235,21 +235,24 @@ class Bctrl(Vendor):
         message = f"bctrl answered HTTP {response.status}: {Failure.read(response).text} {hint}"
         return vendor_error(response.status, message.strip())
 
-    def pages(self, *segments: str, query: Mapping[str, str] | None = None) -> Flow[list[Mapping[str, Any]]]:
+    def pages(
+        self, *segments: str, query: Mapping[str, str] | None = None, most: int | None = None
+    ) -> Flow[list[Mapping[str, Any]]]:
         """Return the entries of all pages of a list, newest first, over contract browsers.
 
+        :param most: read no more pages, and leave out what is behind; ``None`` reads all.
         :raises BadAnswer: if it has no end.
         """
         what = "/".join(segments)
         found: list[Mapping[str, Any]] = []
         cursor: str | None = None
         cursors: set[str] = set()
-        for _ in range(MAX_PAGES):
+        for number in range(1, MAX_PAGES + 1):
             asked = {**(query or {}), "limit": str(PAGE), **({"cursor": cursor} if cursor else {})}
             response = yield self.request("GET", *segments, query=asked)
             found += self.array_of(response, what)
             cursor = text_of(self.object_of(response, what).get("nextCursor"))
-            if cursor is None:
+            if cursor is None or number == most:
                 return found
             if cursor in cursors:
                 raise BadAnswer(f"bctrl's list of {what} leads back to a page that was read.")

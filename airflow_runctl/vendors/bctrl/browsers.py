@@ -7,7 +7,8 @@ its ids: a run of a browser, which lives until something stops it or it idles ou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, ClassVar, Final
@@ -22,8 +23,10 @@ from airflow_runctl.exceptions import (
 )
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus
 from airflow_runctl.vendors.base import (
+    WORTH_A_LIST,
     Effect,
     Flow,
+    Glance,
     HttpRequest,
     HttpResponse,
     Operation,
@@ -32,11 +35,12 @@ from airflow_runctl.vendors.base import (
     StartPlan,
     StopReply,
     Vendor,
+    pages_worth,
     parse_time,
     path,
     text_of,
 )
-from airflow_runctl.vendors.bctrl.api import Bctrl, Failure, RuntimeStart, TaskStart
+from airflow_runctl.vendors.bctrl.api import PAGE, Bctrl, Failure, RuntimeStart, TaskStart
 from airflow_runctl.vendors.bctrl.tasks import STATES as TASK_STATES
 from airflow_runctl.vendors.bctrl.tasks import Tasks, bears_mark, marked, new_key
 
@@ -77,6 +81,7 @@ class BctrlBrowsers(Bctrl):
     contract: ClassVar[str] = "browsers"
     states: ClassVar[Mapping[str, RunState]] = {**RUN_STATES, **TASK_STATES}
     operations: ClassVar[frozenset[Operation]] = frozenset(Operation) - {Operation.PAUSE, Operation.RESUME}
+    can_glance: ClassVar[bool] = True
     filters: ClassVar[frozenset[str]] = frozenset({"name", "space_id"})
 
     @property
@@ -205,6 +210,26 @@ class BctrlBrowsers(Bctrl):
             return self._run_status(current) if current else RunStatus(RunState.QUEUED, word, "no run is admitted yet")
         newest = yield from self._newest_run(browser_id)
         return self._run_status(newest) if newest else RunStatus(RunState.STOPPED, word, "the browser has no run")
+
+    def glance(self, watched: Sequence[tuple[ExternalRun, str]]) -> Flow[Glance]:
+        """List the runs of each state in which many are watched, and the newest tasks, of which any state is shown.
+
+        A list of runs takes a state [code]; that one of tasks does is not known.
+        """
+        tasks = [word for run, word in watched if "task_id" in run.ids]
+        runs = Counter(word for run, word in watched if "run_id" in run.ids)
+        asked = [("runs", {"status": word}, count) for word, count in runs.items()] + [("tasks", {}, len(tasks))]
+        shown: dict[tuple[str, str], str] = {}
+        for kind, query, count in asked:
+            if count >= WORTH_A_LIST:
+                entries = yield from self.pages(kind, query=query, most=pages_worth(count, PAGE))
+                shown.update({(kind, str(entry.get("id"))): str(entry.get("status")) for entry in entries})
+
+        def word_of(run: ExternalRun) -> str | None:
+            kind = "tasks" if "task_id" in run.ids else "runs"
+            return shown.get((kind, run.ids.get("task_id") or run.ids.get("run_id", "")))
+
+        return word_of
 
     def _run_id(self, run: ExternalRun) -> Flow[str | None]:
         """Return the id of our run, if it has one by now: the first after those that were there before."""

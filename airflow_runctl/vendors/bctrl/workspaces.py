@@ -7,7 +7,8 @@ ours first compares its id.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -21,8 +22,10 @@ from airflow_runctl.exceptions import (
 )
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus, printable
 from airflow_runctl.vendors.base import (
+    WORTH_A_LIST,
     Effect,
     Flow,
+    Glance,
     HttpRequest,
     Operation,
     Search,
@@ -51,6 +54,7 @@ class BctrlWorkspaces(Bctrl):
     contract: ClassVar[str] = "workspaces"
     states: ClassVar[Mapping[str, RunState]] = STATES
     operations: ClassVar[frozenset[Operation]] = frozenset(Operation) - {Operation.PAUSE, Operation.RESUME}
+    can_glance: ClassVar[bool] = True
     filters: ClassVar[frozenset[str]] = frozenset({"name", "workspace_id"})
     not_found_hint: ClassVar[str] = (
         "If nothing at all is found: this contract (extra 'api' is workspaces) is the oldest, and probably retired; "
@@ -179,6 +183,16 @@ class BctrlWorkspaces(Bctrl):
         if not isinstance(word, str):
             raise BadAnswer(f"bctrl's answer about runtime {runtime.get('alias')!r} has no status.")
         return RunStatus(self.state_of(word), word)
+
+    def glance(self, watched: Sequence[tuple[ExternalRun, str]]) -> Flow[Glance]:
+        """List the runtimes of each workspace in which many are watched, and know each by its id."""
+        shown: dict[str, str] = {}
+        workspaces = Counter(run.ids["workspace_id"] for run, _ in watched if "id" in run.ids)
+        for workspace_id, count in workspaces.items():
+            if count >= WORTH_A_LIST:
+                entries = yield from self.list_runtimes(workspace_id)
+                shown.update({str(entry.get("id")): str(entry.get("status")) for entry in entries})
+        return lambda run: shown.get(run.ids.get("id", ""))
 
     def list_runtimes(self, workspace_id: str) -> Flow[list[Mapping[str, Any]]]:
         """List the runtimes of a workspace.

@@ -92,11 +92,16 @@ class SnapLogicApi(Vendor):
         return fields
 
     def list_runs(
-        self, hear: Callable[[HttpResponse], None] | None = None, /, **filters: str | int | None
+        self,
+        hear: Callable[[HttpResponse], None] | None = None,
+        most_pages: int | None = None,
+        /,
+        **filters: str | int | None,
     ) -> Flow[list[Mapping[str, Any]]]:
         """List runs, all pages; filters that the server ignored are applied again here.
 
         :param hear: gets each answer.
+        :param most_pages: read no more of them, and leave out what is behind; ``None`` reads all.
         :param filters: ``state``, ``invoker``, ``pipe_name``, ``project_path``, ``last_hours``, ``user_id`` ...
 
         Source: https://docs.snaplogic.com/public-apis/get-runtime-org.html
@@ -104,7 +109,7 @@ class SnapLogicApi(Vendor):
         query = {key: str(value) for key, value in filters.items() if value is not None}
         found: dict[str, Mapping[str, Any]] = {}
         offset = 0
-        for _ in range(MOST_PAGES):
+        for number in range(1, MOST_PAGES + 1):
             response = yield self.request(
                 "GET", "runtime", self.org, query={**query, "limit": str(PAGE), "offset": str(offset)}
             )
@@ -118,7 +123,7 @@ class SnapLogicApi(Vendor):
             more = bool(fresh.keys() - found.keys())
             found.update(fresh)
             offset += len(entries)
-            if not more or not _goes_on(page, len(entries), offset):
+            if not more or number == most_pages or not _goes_on(page, len(entries), offset):
                 return [entry for entry in found.values() if _matches(entry, filters)]
             if offset >= MOST_RUNS:
                 break

@@ -7,7 +7,8 @@ Task's own bearer token. ``/runtime/start`` resumes; a new run begins only at a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
@@ -18,20 +19,23 @@ from airflow_runctl.exceptions import (
 )
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus
 from airflow_runctl.vendors.base import (
+    WORTH_A_LIST,
     Effect,
     Flow,
+    Glance,
     Operation,
     Search,
     Started,
     StartPlan,
     StopReply,
+    pages_worth,
 )
 from airflow_runctl.vendors.snaplogic.answers import (
     LIVE_STATES,
     entry_id,
     started,
 )
-from airflow_runctl.vendors.snaplogic.api import ENTRY_KEYS, SnapLogicApi
+from airflow_runctl.vendors.snaplogic.api import ENTRY_KEYS, PAGE, SnapLogicApi
 from airflow_runctl.vendors.snaplogic.org import switch_task
 from airflow_runctl.vendors.snaplogic.trigger import LOOK_BACK_HOURS, Trigger, TriggeredTask
 
@@ -50,6 +54,7 @@ class SnapLogic(SnapLogicApi):
     """SnapLogic's public API for one org: runs are started, found, looked at, stopped and resumed."""
 
     operations: ClassVar[frozenset[Operation]] = frozenset(Operation) - {Operation.PAUSE}
+    can_glance: ClassVar[bool] = True
     filters: ClassVar[frozenset[str]] = frozenset({"pipeline_name", "project_path", "invoker"})
 
     # -- start ---------------------------------------------------------------------------------------
@@ -70,6 +75,20 @@ class SnapLogic(SnapLogicApi):
         Source: https://docs.snaplogic.com/public-apis/get-runtime-org-ruuid.html
         """
         return (yield from self.get_run(run.ids["ruuid"]))
+
+    def glance(self, watched: Sequence[tuple[ExternalRun, str]]) -> Flow[Glance]:
+        """List the triggered runs of each state in which many are watched; an entry counts by the state it shows.
+
+        Source: https://docs.snaplogic.com/public-apis/get-runtime-org.html
+        """
+        shown: dict[str, str] = {}
+        for word, count in Counter(word for _, word in watched).items():
+            if count < WORTH_A_LIST or word not in LIVE_STATES:
+                continue
+            most = pages_worth(count, PAGE)
+            entries = yield from self.list_runs(None, most, state=word, invoker="triggered", last_hours=LOOK_BACK_HOURS)
+            shown.update((entry_id(entry), word) for entry in entries if entry.get("state") == word)
+        return lambda run: shown.get(run.ids["ruuid"])
 
     def live_runs(self, filters: Mapping[str, str]) -> Flow[list[Started]]:
         """Return the live runs of a pipeline (``pipeline_name``), of a project, of an ``invoker``, or of all of these.

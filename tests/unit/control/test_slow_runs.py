@@ -14,6 +14,7 @@ import pytest
 
 from airflow_runctl.control import slow_runs, watch
 from airflow_runctl.operators.axiom import AxiomTriggerRunOperator
+from airflow_runctl.runs import TaskKey
 from airflow_runctl.sandbox.client import Sandbox, eventually
 from airflow_runctl.transport.aio import close_session
 from tests.fakes.airflow_3 import FakeAirflow
@@ -36,9 +37,9 @@ def _nothing_heard() -> Iterator[None]:
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str], bool]]:
-    found: list[tuple[str, dict[str, str], bool]] = []
-    monkeypatch.setattr(slow_runs, "count", lambda name, tags, in_triggerer: found.append((name, tags, in_triggerer)))
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, TaskKey]]:
+    found: list[tuple[str, TaskKey]] = []
+    monkeypatch.setattr(slow_runs.audit, "slow", lambda vendor, where: found.append((vendor, where)))
     return found
 
 
@@ -110,8 +111,7 @@ def test_a_slow_run_is_reported_once_and_left_alone(
     assert context["seconds"] >= SOON.total_seconds()
     assert "token" not in str(context)
     assert box.seed not in str(context)
-    tags = {"vendor": "axiom", "dag_id": fake.dag_id, "task_id": "start"}
-    assert counted == [("runctl.slow_runs", tags, mode == "deferred")]
+    assert counted == [("axiom", TaskKey(fake.dag_id, fake.run_id, "start"))]
 
 
 @pytest.mark.usefixtures("an_hour_passes_when_heard")

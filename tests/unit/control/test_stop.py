@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_runctl.control import pause_resume
-from airflow_runctl.control.attempt import KILL_SECONDS
+from airflow_runctl.control.kill import KILL_SECONDS
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote, stop
 from airflow_runctl.exceptions import CannotStop, InvalidIdentifier, NotFound, RunctlError, VendorError
 from airflow_runctl.hooks.base import Access

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import gc
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from airflow_runctl.control import stop_many
+from airflow_runctl.control import garbage, stop_many
 from airflow_runctl.control.stop import StopNote
 from airflow_runctl.control.stop_many import Report, Target, stop_target
 from airflow_runctl.hooks.base import Access
@@ -121,7 +122,7 @@ def test_no_more_than_the_setting_says_are_under_way_at_once(access: Access, ser
 def test_runs_for_which_the_vendor_hangs_hold_up_and_hide_no_others(
     access: Access, server: ManyRuns, hang: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stop_many, "STOP_PATIENCE", Patience(total=0.5, answer=5.0))
+    monkeypatch.setattr(stop_many, "STOP_PATIENCE", Patience(total=0.5, answer=4.0))
     monkeypatch.setattr(turns, "SLOW_AFTER", 0.05)
     monkeypatch.setattr(turns, "MOST_SLOW", hang)
     names = [*(f"hang-{number}" for number in range(hang)), *(f"run-{number}" for number in range(100))]
@@ -197,3 +198,16 @@ def test_stop_of_a_bounded_process_is_sent_though_the_time_is_up(access: Access,
     assert {seen.run_id for seen in server.seen if seen.what == "stop"} == set(names)
     assert outcomes(reports) == {StopOutcome.REQUESTED.value}
     assert time.monotonic() - began < 10, "that of a stop whose time is not bounded is 60 s"
+
+
+def test_garbage_is_collected_later_while_many_are_stopped(
+    access: Access, server: ManyRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(garbage, "MANY", 10)
+    gc.enable()
+    collected = {}
+    for count in (5, 30):
+        server.on_request = lambda count=count: collected.setdefault(count, gc.isenabled())
+        stop_all(access, [f"run-{number}-of-{count}" for number in range(count)])
+    assert collected == {5: True, 30: False}
+    assert gc.isenabled()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -73,8 +75,6 @@ class Airflow:
     # -- a channel
 
     async def connection(self, conn_id: str) -> tuple[Any, dict[str, Any]]:
-        import json
-
         from airflow.providers.common.compat.sdk import Connection
 
         row = self.connections.row(conn_id)
@@ -220,6 +220,22 @@ def test_a_run_that_is_over_at_its_vendor_is_no_orphan_and_its_handle_goes(groun
     assert (findings(result), result.may_be_alive) == ({"load": Finding.OVER}, False)
     assert (ground.where("load"), HANDLE_KEY) not in ground.airflow.xcoms
     assert ground.box.requests(operation="stop") == []
+
+
+def test_each_orphan_is_an_event_and_so_is_the_stop_of_it(ground: Field, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "airflow_runctl.audit")
+    run_id = ground.add("load")
+    ground.add("other", "running")
+
+    def events() -> list[tuple[str, str, str]]:
+        lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "airflow_runctl.audit"]
+        caplog.clear()
+        return [(line["event"], line["run_id"], line["by"]) for line in lines]
+
+    ground.sweep(dry_run=True)
+    assert events() == [("orphan", run_id, "test")]
+    ground.sweep()
+    assert [(event, by) for event, _, by in events()] == [("orphan", "test"), ("stop", "test"), ("ended", "test")]
 
 
 # -- what keeps it from stopping one -------------------------------------------------------------------------------

@@ -157,11 +157,10 @@ def test_run_that_is_lost_sight_of_is_stopped_unless_a_further_try_comes(
     tasks: Tasks, box: Sandbox, mode: str, retries: int, alive: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow_runctl.control import attempt as control
-    from airflow_runctl.control import watch
+    from airflow_runctl.control import rounds, watch
     from airflow_runctl.transport.retry import Patience
-    from airflow_runctl.triggers import run as trigger
 
-    for module in (watch, trigger):
+    for module in (watch, rounds):
         monkeypatch.setattr(module, "POLL_PATIENCE", Patience(total=0.05))
     monkeypatch.setattr(control, "STOP_PATIENCE", Patience(total=0.05))
     box.fault("snaplogic", "status", "status", status=500, count=None)

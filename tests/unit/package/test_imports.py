@@ -6,7 +6,7 @@ import sys
 
 from tests.places import PACKAGE, ROOT
 
-HEAVY = {"requests", "aiohttp", "httpx", "urllib3", "cryptography", "yarl", "certifi"}
+HEAVY = {"requests", "aiohttp", "httpx", "urllib3", "cryptography", "yarl", "certifi", "opentelemetry", "openlineage"}
 
 LOOK = """
 import importlib, json, os, sys

@@ -506,7 +506,7 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     brief = Patience(total=0.2, answer=5.0)
     monkeypatch.setenv("AIRFLOW__RUNCTL__RIDE_OUT", "1.0")
     monkeypatch.setattr("airflow_runctl.control.watch.POLL_PATIENCE", brief)
-    monkeypatch.setattr("airflow_runctl.triggers.run.POLL_PATIENCE", brief)
+    monkeypatch.setattr("airflow_runctl.control.rounds.POLL_PATIENCE", brief)
 
 
 @pytest.mark.usefixtures("short_patience")

@@ -1,0 +1,271 @@
+"""Follows the runs of a connection together: one list for all of them, instead of a look at each.
+
+The theory. A list lags, moves while it is paged, leaves out, and shows what has passed. So it is believed one thing
+only: that a run is as it was at the last look at the run itself. Whatever else a list shows of a run, or that it does
+not show it, is worth a look at that run, and only such a look ends the watching. An old list can make an end be
+noticed later, never wrongly.
+
+Whether a list is behind comes out: with each list the run that was longest not looked at is looked at too. If a later
+list still shows a run as it was before such a look saw it otherwise, lists are not asked for some time.
+
+Each watcher rests here between two looks (:meth:`Rounds.next_look`) and has its own time at which the next is due; a
+list takes along whoever would be due soon. Its limits are timers of its own, which no list holds up. Whoever watches
+may come, go, or be cancelled at any time: the list is asked for by a task that belongs to none of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Context
+from datetime import datetime
+from itertools import chain
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from airflow_runctl.control.watch import POLL_PATIENCE, Watched
+from airflow_runctl.exceptions import RunctlError
+from airflow_runctl.hooks.base import Access
+from airflow_runctl.metrics import count_poll
+from airflow_runctl.runs import ExternalRun
+from airflow_runctl.transport.retry import Patience
+from airflow_runctl.vendors.base import WORTH_A_LIST, Flow, Glance, NextLook
+
+log = logging.getLogger(__name__)
+
+TOGETHER: Final = 0.5
+"""A list takes along whoever is due within this part of its own interval."""
+
+LIST_PATIENCE: Final = Patience(total=5.0, answer=10.0)
+
+AFTER_NO_LIST: Final = 60.0
+"""Seconds for which each run is looked at singly after a list that could not be had."""
+
+AFTER_OLD_LIST: Final = 600.0
+"""Seconds for which each run is looked at singly after a list that was found to be behind."""
+
+PER_OWN_LOOK: Final = 1000
+"""Of so many runs that a list shows as they were, one is looked at itself."""
+
+APART: Final = 0.002
+"""Seconds between two watchers that a list wakes: all at once would hold up the event loop."""
+
+
+RunKey = tuple[str, datetime]
+"""A run's id, and when it began: axiom.ai's runs may share what stands for an id."""
+
+
+class Resting:
+    """A watcher between two looks.
+
+    :param look: what it waits for.
+    :param now: the loop's time: that of its last look.
+    """
+
+    __slots__ = ("due", "look", "since", "timer", "woken")
+
+    def __init__(self, look: NextLook, now: float, woken: asyncio.Future[None]) -> None:
+        self.look = look
+        self.since = now
+        self.due = now + look.seconds
+        self.woken = woken
+        self.timer: asyncio.TimerHandle | None = None
+
+    def wake(self) -> None:
+        """Let its watcher go on, unless it does already."""
+        if not self.woken.done():
+            self.woken.set_result(None)
+
+
+class Rounds:
+    """The watchers of one connection in one event loop.
+
+    :param access: the connection.
+    """
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self.watchers = 0
+        self._loop = asyncio.get_running_loop()
+        self._resting: dict[RunKey, set[Resting]] = {}
+        self._asking: asyncio.Task[None] | None = None
+        """Asks for the list."""
+        self._late: list[Resting] = []
+        """Those who became due while it did."""
+        self._singly_until = 0.0
+        self._relied_on: dict[RunKey, tuple[ExternalRun, str]] = {}
+        """Runs that the last list showed as they were, and that are being looked at since."""
+        self._changed: list[tuple[ExternalRun, str]] = []
+        """Those of them that the look saw otherwise, and how the list had them."""
+
+    async def next_look(self, look: NextLook) -> None:
+        """Return when a look is worth it."""
+        self.saw(look.run, look.word)
+        resting = Resting(look, self._loop.time(), self._loop.create_future())
+        self._resting.setdefault(_key(look.run), set()).add(resting)
+        limit = self._loop.call_later(look.at_most, resting.wake) if look.at_most < float("inf") else None
+        self._set_timer(resting)
+        try:
+            await resting.woken
+        finally:
+            for timer in (limit, resting.timer):
+                if timer is not None:
+                    timer.cancel()
+            self._forget(resting)
+
+    def saw(self, run: ExternalRun, word: str | None) -> None:
+        """Note what a look at ``run`` itself saw; ``None`` if it brought nothing."""
+        relied_on = self._relied_on.pop(_key(run), None)
+        if relied_on is not None and word not in (None, relied_on[1]):
+            self._changed.append(relied_on)
+
+    def wake(self, run: ExternalRun) -> None:
+        """Let whoever watches ``run`` look now."""
+        for resting in self._resting.get(_key(run), ()):
+            resting.wake()
+
+    def _forget(self, resting: Resting) -> None:
+        same = self._resting[_key(resting.look.run)]
+        same.discard(resting)
+        if not same:
+            del self._resting[_key(resting.look.run)]
+
+    def close(self) -> None:
+        """End what is under way; nobody waits for it any more."""
+        if self._asking is not None:
+            self._asking.cancel()
+
+    def _set_timer(self, resting: Resting) -> None:
+        resting.timer = self._loop.call_at(resting.due, self._is_due, resting)
+
+    def _is_due(self, resting: Resting) -> None:
+        resting.timer = None
+        now = self._loop.time()
+        if resting.due - now > APART:  # a list has shown meanwhile that it need not look yet
+            self._set_timer(resting)
+        elif resting.look.word is None or now < self._singly_until:
+            resting.wake()
+        elif self._asking is not None:
+            self._late.append(resting)
+        else:
+            self._look_together(resting, now)
+
+    def _look_together(self, first: Resting, now: float) -> None:
+        together = [
+            one
+            for one in chain.from_iterable(self._resting.values())
+            if one.look.word is not None and not one.woken.done() and one.due - now <= one.look.seconds * TOGETHER
+        ]
+        if len(together) < WORTH_A_LIST:
+            first.wake()
+            return
+        # An empty context: else its log lines land in the file of whichever trigger was due first.
+        self._asking = self._loop.create_task(self._ask(together), context=Context())
+        self._asking.add_done_callback(self._asked)
+
+    def _asked(self, asking: asyncio.Task[None]) -> None:
+        self._asking = None
+        late, self._late = self._late, []
+        for resting in late:
+            if not resting.woken.done():
+                self._is_due(resting)
+
+    async def _ask(self, together: list[Resting]) -> None:
+        """Ask for the list; wake whom it gives a reason to look, and let the others rest for another interval."""
+        as_before: frozenset[Resting] = frozenset()
+        changed, self._changed = self._changed, []
+        try:
+            watched = [(one.look.run, str(one.look.word)) for one in together]
+            count_poll(self.access.vendor.name)
+            glance = await self.access.adrive(self.access.vendor.glance(watched), LIST_PATIENCE)
+            if any(glance(run) == word for run, word in changed):
+                log.warning("%s's list of runs is behind: each run is looked at itself", self.access.vendor.label)
+                self._look_singly(AFTER_OLD_LIST)
+            else:
+                as_before = frozenset(one for one in together if self._is_as_before(one, glance))
+        except RunctlError as error:
+            log.info("No list of the runs of connection %r: %s", self.access.conn_id, error)
+            self._look_singly(AFTER_NO_LIST)
+        except Exception:
+            log.exception("The list of the runs of connection %r was of no use", self.access.conn_id)
+            self._look_singly(AFTER_NO_LIST)
+        finally:
+            self._go_on(together, as_before)
+
+    def _is_as_before(self, one: Resting, glance: Glance) -> bool:
+        word = glance(one.look.run)
+        return word is not None and word == one.look.word and self.access.vendor.state_of(word).is_live
+
+    def _look_singly(self, seconds: float) -> None:
+        self._singly_until = self._loop.time() + seconds
+
+    def _go_on(self, together: list[Resting], as_before: frozenset[Resting]) -> None:
+        waiting = [one for one in together if not one.woken.done()]
+        unchanged = sorted((one for one in waiting if one in as_before), key=lambda one: one.since)
+        own_looks = -(-len(unchanged) // PER_OWN_LOOK)
+        for one in unchanged[:own_looks]:
+            self._relied_on[_key(one.look.run)] = (one.look.run, str(one.look.word))
+        now = self._loop.time()
+        for one in unchanged[own_looks:]:
+            one.due = now + one.look.seconds
+            if one.timer is None:
+                self._set_timer(one)
+        for number, one in enumerate([one for one in waiting if one not in as_before] + unchanged[:own_looks]):
+            one.due = float("inf")
+            if one.timer is not None:
+                one.timer.cancel()
+            self._loop.call_later(number * APART, one.wake)
+
+
+def _key(run: ExternalRun) -> RunKey:
+    return run.run_id, run.started_at
+
+
+_rounds: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Rounds]] = WeakKeyDictionary()
+
+
+def _rounds_of(access: Access) -> Rounds | None:
+    """Return who watches over the same connection in this loop; it is another one once the connection has changed."""
+    here = _rounds.get(asyncio.get_running_loop(), ())
+    return next((rounds for rounds in here if rounds.access == access), None)
+
+
+@contextmanager
+def _watching(access: Access) -> Iterator[Rounds]:
+    here = _rounds.setdefault(asyncio.get_running_loop(), [])
+    rounds = _rounds_of(access)
+    if rounds is None:
+        here.append(rounds := Rounds(access))
+    rounds.watchers += 1
+    try:
+        yield rounds
+    finally:
+        rounds.watchers -= 1
+        if not rounds.watchers:
+            here.remove(rounds)
+            rounds.close()
+
+
+async def follow_together(
+    access: Access, run: ExternalRun, flow: Flow[Watched], listener: Callable[[object], Awaitable[None]]
+) -> Watched:
+    """Drive a flow that follows ``run``, with few requests where others of the connection are followed too.
+
+    :param flow: :func:`~airflow_runctl.control.watch.follow`.
+    :param listener: gets what the flow tells.
+    """
+    if not access.vendor.can_glance:
+        return await access.adrive(flow, POLL_PATIENCE, listener=listener)
+    with _watching(access) as rounds:
+        watched = await access.adrive(flow, POLL_PATIENCE, listener=listener, next_look=rounds.next_look)
+        if watched.status is not None:
+            rounds.saw(run, watched.status.vendor_state)
+        return watched
+
+
+def look_now(access: Access, run: ExternalRun) -> None:
+    """Let whoever watches ``run`` in this event loop look at it now: it was just told to stop."""
+    if (rounds := _rounds_of(access)) is not None:
+        rounds.wake(run)
