@@ -49,7 +49,7 @@ def test_a_kill_that_does_not_stop_the_run_is_followed_by_a_stop_of_our_own(
 ) -> None:
     run_id = runs.add("shop", "running")
     runs.kill_path(works=False)
-    result = shell(f"stop {run_id} --yes --timeout 1 -o json")
+    result = shell(f"stop {run_id} --yes --timeout 0.5 -o json")
     [row] = result.rows
     assert (result.code, row["done"], row["outcome"]) == (ExitCode.DONE, "stopped directly", "stopped")
     assert runs.open() == set()

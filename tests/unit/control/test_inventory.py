@@ -100,6 +100,40 @@ def test_whose_a_run_is_whose_handle_was_not_opened(
     assert said in why
 
 
+@pytest.mark.parametrize(
+    ("state", "dag_run", "ownership", "standing"),
+    [
+        ("failed", "running", Ownership.TASK, ORPHAN),
+        ("skipped", "failed", Ownership.TASK, ORPHAN),
+        ("upstream_failed", "failed", Ownership.TASK, ORPHAN),
+        ("removed", "success", Ownership.TASK, ORPHAN),
+        ("success", "success", Ownership.TASK, ORPHAN),
+        ("running", None, Ownership.TASK, OWNED),
+        ("deferred", None, Ownership.TASK, OWNED),
+        ("restarting", None, Ownership.TASK, OWNED),
+        ("up_for_reschedule", None, Ownership.TASK, OWNED),
+        (None, None, Ownership.TASK, OWNED),
+        ("scheduled", None, Ownership.TASK, OWNED),
+        ("queued", None, Ownership.TASK, OWNED),
+        ("up_for_retry", None, Ownership.TASK, OWNED),
+        ("a state of Airflow 4", "running", Ownership.TASK, UNCLEAR),
+        ("success", "running", Ownership.DAG_RUN, OWNED),
+        ("success", "queued", Ownership.DAG_RUN, OWNED),
+        ("failed", "running", Ownership.DAG_RUN, OWNED),
+        ("success", "success", Ownership.DAG_RUN, ORPHAN),
+        ("success", "failed", Ownership.DAG_RUN, ORPHAN),
+        ("success", "of Airflow 4", Ownership.DAG_RUN, UNCLEAR),
+        ("success", None, Ownership.DAG_RUN, UNCLEAR),
+        ("success", "success", Ownership.NOBODY, OWNED),
+        ("failed", "failed", Ownership.NOBODY, OWNED),
+    ],
+)
+def test_whose_a_run_is_whose_handle_was_opened(
+    state: str | None, dag_run: str | None, ownership: Ownership, standing: Standing
+) -> None:
+    assert standing_of(LastAttempt(state, 1), dag_run, ownership)[0] is standing
+
+
 def test_a_task_instance_that_is_gone_leaves_it_unclear() -> None:
     assert standing_of(None, "failed", Ownership.TASK)[0] is UNCLEAR
 
