@@ -27,6 +27,14 @@ class WrongArgument(RunctlError, ValueError):
     """An argument that is not what it has to be; nothing was sent."""
 
 
+class AirflowUnreachable(RunctlError):
+    """Airflow's API does not answer, or answers what it should not; what it would have said is not known."""
+
+
+class AirflowRefused(RunctlError):
+    """Airflow's API does not take the login, or the login lacks a right; nothing was done."""
+
+
 class HandleError(RunctlError):
     """A handle cannot be trusted or opened; nothing was done with the run that it names."""
 

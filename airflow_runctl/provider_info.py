@@ -161,6 +161,8 @@ def get_provider_info() -> Json:
         "description": "Starts, watches, stops and resumes runs at SnapLogic, axiom.ai, VectorShift and bctrl.",
         "connection-types": CONNECTION_TYPES,
         "extra-links": ["airflow_runctl.links.ExternalRunLink"],
+        # Airflow 3.2 and newer.
+        "cli": ["airflow_runctl.cli.in_airflow.get_commands"],
         "notifications": ["airflow_runctl.notifications.StopRunsNotifier"],
         "config": {
             "runctl": {

@@ -14,6 +14,12 @@ from typing import Any, Final
 HANDLE_KEY: Final = "external_run"
 """XCom key of a handle, and the key of a handle in what a start operator returns."""
 
+AUDIT_KEY: Final = "external_run_audit"
+"""XCom key of what became of a run, and of every stop of it."""
+
+LEFT_BY: Final = "left_by"
+"""In a stored handle: the attempt that left the run; nobody follows it yet."""
+
 LINK_KEY: Final = "_link_ExternalRunLink"
 """XCom key of the address behind the button on a task; Airflow makes it from the name of the link's class."""
 

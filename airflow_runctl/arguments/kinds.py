@@ -187,6 +187,18 @@ def _task_ids(value: Any) -> Any:
     return value
 
 
+def _share(value: Any) -> float:
+    _only(_is_number(value) and 0 <= value <= 1)
+    return float(value)
+
+
+def _patterns(value: Any) -> Any:
+    _only(isinstance(value, list | tuple | Set))
+    for pattern in value:
+        _text(pattern)
+    return value
+
+
 def listed(text: str) -> Any:
     """Return the list that a text was; ``None`` if it is none."""
     for read in (json.loads, ast.literal_eval):
@@ -219,6 +231,8 @@ IDS: Final = Kind("a dict of the vendor's own ids, texts that are not empty", _i
 ROWS: Final = Kind("a list of lists", _rows)
 PROMPT: Final = Kind("a text or a list of parts, not empty", _prompt)
 HANDLES: Final = Kind("a handle, what a start operator returned, or a list of either", _handles)
+SHARE: Final = Kind("a part of one, from 0 to 1", _share)
+PATTERNS: Final = Kind("a list of names or patterns, such as ['finance_*']", _patterns)
 LIMITS: Final = Kind("a dict of limits, reason to Unix time", _limits)
 STATES: Final = Kind(f"a list of {', '.join(TARGETS)}", _states)
 TASK_IDS: Final = Kind("ids of tasks, one at least", _task_ids)

@@ -49,7 +49,7 @@ from airflow_runctl.compat.names import (
     conf,
     mask_secret,
 )
-from airflow_runctl.compat.processes import dag_file_seconds, in_dag_processor
+from airflow_runctl.compat.processes import connections_as_a_server, dag_file_seconds, in_dag_processor, logs_to_stderr
 from airflow_runctl.compat.release import (
     AIRFLOW,
     CLEARS_FORGET,
@@ -106,6 +106,7 @@ __all__ = [
     "callback_channel",
     "carry_trace",
     "conf",
+    "connections_as_a_server",
     "context_of_lost_resumption",
     "dag_file_seconds",
     "delete_xcom",
@@ -119,6 +120,7 @@ __all__ = [
     "kill_held_back",
     "lead_over_core",
     "load_channel",
+    "logs_to_stderr",
     "mask_secret",
     "metrics_are_on",
     "metrics_carry_tags",

@@ -26,6 +26,7 @@ In the order in which one reads them:
 ========================  =========================================================================================
 ``audit.py``              telling what happens to a run: the audit log, metrics, spans
 ``stop.py``               how one run is stopped: look, ask, confirm by looking; and what is noted of it
+``stop_note.py``          what is noted of a stop
 ``seal.py``               the handle: a run as others may carry it, and how it is opened again
 ``records.py``            what is recorded, where, and in which form
 ``recording.py``          recording a stop without holding it up
@@ -44,7 +45,7 @@ In the order in which one reads them:
 ``verdict.py``            what the end of the watching means for the task: result or error, retry or none
 ``after_error.py``        whether a run is stopped when its task fails, or left to a further try
 ``ownership.py``          whether an attempt still follows its run, asked before a stop for a user's sake
-``inventory.py``          what the tasks of a Dag run have recorded
+``dag_run_records.py``    what the tasks of a Dag run have recorded
 ``siblings.py``           whose turn it is to start, where runs could be taken for each other's
 ``task_names.py``         which of a Dag run's tasks are meant by the names that a user gives
 ``garbage.py``            Python's garbage collector, which waits while many runs are stopped
@@ -53,6 +54,13 @@ In the order in which one reads them:
 ``stop_dag_run.py``       all that a Dag run left alive, starts in flight included
 ``stop_by_search.py``     all live runs that match a search
 ``pause_resume.py``       telling a run to pause or to resume, and looking whether it did
+``inventory.py``          what Airflow knows of all runs that may be alive: their owners, and whether one is an orphan
+``end_owner.py``          ending the task that owns a run, for a person, and following that to the run's end
+``by_hand.py``            stopping or resuming one run of the inventory for a person
+``strangers.py``          live runs at a vendor that Airflow does not know
+``lost_starts.py``        starts of which nobody knows what came
+``findings.py``           what a sweep says of each run
+``sweep.py``              finding the runs whose owner is over, and stopping them
 ========================  =========================================================================================
 
 ==========================================================  ===============================================
@@ -68,7 +76,8 @@ Which limit applies, and from when does it count?           ``operators/base.py`
 How long are bad answers put up with?                       ``watch.py``
 When is a list of runs believed?                            ``rounds.py``
 Which run did a start make that did not say?                ``vendors/snaplogic/lineup.py``; lost: ``identity.py``
-What can a deadline see of a task?                          ``inventory.py``, ``stop_dag_run.py``
+What can a deadline see of a task?                          ``dag_run_records.py``, ``stop_dag_run.py``
+Is a run an orphan?                                         ``inventory.py``; may it be stopped: ``sweep.py``
 Who may stop this run?                                      ``seal.py`` (handles), ``ownership.py`` (kills)
 ==========================================================  ===============================================
 """

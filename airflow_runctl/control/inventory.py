@@ -1,120 +1,365 @@
-"""What the tasks of a Dag run have recorded: runs that may be alive, and starts that may become one."""
+"""What Airflow knows of runs that may be alive: each with its owner, what that does now, and whether it is an orphan.
+
+The command line, the sweep and whatever else shows runs ask here, and have no logic of their own about them. Where the
+facts come from is a :class:`Source`: Airflow's REST API for a command line, its own tables for a plugin. A handle lies
+under ``HANDLE_KEY`` only while its run may be alive, so that runs that are over cost nothing, however many they are.
+
+Nothing here needs Airflow, a connection or a vendor: what a handle shows is not verified, and is only to be read. What
+acts on a run opens its handle first, and then knows its :class:`~airflow_runctl.runs.Ownership` for certain.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, Protocol
 
-from airflow_runctl.compat import Channel
-from airflow_runctl.control.records import AMBIGUOUS, AUDIT_KEY, STARTING
-from airflow_runctl.control.seal import Handle
-from airflow_runctl.control.stop_many import Connections
-from airflow_runctl.control.task_names import instances_named
-from airflow_runctl.runs import HANDLE_KEY, TaskKey
+from airflow_runctl.control.stop_note import StopNote
+from airflow_runctl.exceptions import RunctlError
+from airflow_runctl.runs import AUDIT_KEY, HANDLE_KEY, LEFT_BY, Ownership, RunState, TaskKey, printable
 
-MAYBE_STARTING: Final = frozenset({"running", "restarting"})
-"""States of a task that may be about to store a handle."""
+log = logging.getLogger(__name__)
 
-NEVER_RAN: Final = frozenset({None, "scheduled", "queued", "skipped", "upstream_failed", "removed"})
-"""States of a task that has recorded nothing."""
+AT_ONCE: Final = 8
+"""Questions that a source is asked at once: an API server has few processes, and others ask it too."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One task instance that was looked at.
+class Stored:
+    """A value that Airflow keeps for a task instance.
 
-    :param where: the task instance.
-    :param handle: its handle, if it has one.
-    :param may_start: True if it may still come to have one: it runs, and nothing says that it is done.
-    :param is_starting: True if it said that it is starting a run.
-    :param lost_start: what it wrote ahead of a start, if it is over and never said what came of it.
-    :param candidates: ids of the runs of which one may be its own; nothing tells which.
-    :param unread: why it could not be looked at; it may have a run.
+    :param value: the value, JSON.
+    :param at: when it was written, if the source says.
+    """
+
+    value: Any = field(repr=False)
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LastAttempt:
+    """The latest attempt of a task instance.
+
+    :param state: its state in Airflow's words; ``None`` before it is scheduled.
+    :param try_number: counted from 1.
+    :param ended_at: when it ended, if it has.
+    :param note: what somebody wrote to it.
+    """
+
+    state: str | None
+    try_number: int
+    ended_at: datetime | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which runs are meant; what is not given, all.
+
+    :param vendor: name of the vendor.
+    :param conn_id: the connection.
+    :param dag_id: the Dag.
+    :param run_id: the Dag run.
+    :param task_id: the task.
+    :param map_index: the mapped task instance.
+    :param state: state of the owner, in Airflow's words; ``none`` before it is scheduled.
+    :param orphans_only: only runs whose owner is over.
+    :param runs: ids of the runs themselves.
+    """
+
+    vendor: str | None = None
+    conn_id: str | None = None
+    dag_id: str | None = None
+    run_id: str | None = None
+    task_id: str | None = None
+    map_index: int | None = None
+    state: str | None = None
+    orphans_only: bool = False
+    runs: frozenset[str] = frozenset()
+
+    def has_place(self, where: TaskKey) -> bool:
+        """Return True if a task instance is meant."""
+        return (
+            self.dag_id in (None, where.dag_id)
+            and self.run_id in (None, where.run_id)
+            and self.task_id in (None, where.task_id)
+            and self.map_index in (None, where.map_index)
+        )
+
+    def has_handle(self, handle: Mapping[str, Any]) -> bool:
+        """Return True if the run of a handle is meant, by what it shows."""
+        return (
+            self.vendor in (None, handle.get("vendor"))
+            and self.conn_id in (None, handle.get("conn_id"))
+            and (not self.runs or handle.get("run_id") in self.runs)
+        )
+
+
+ALL: Final = Scope()
+
+
+class Source(Protocol):
+    """Where the facts come from. What it cannot tell it raises as a ``RunctlError``, and leaves nothing out."""
+
+    async def places(self, key: str, scope: Scope) -> list[TaskKey]:
+        """Return the task instances that hold an XCom ``key``, at least those that ``scope`` means."""
+
+    async def stored(self, key: str, where: TaskKey) -> Stored | None:
+        """Return an XCom, or ``None``."""
+
+    async def attempt(self, where: TaskKey) -> LastAttempt | None:
+        """Return the latest attempt of a task instance, or ``None`` if Airflow has no such one any more."""
+
+    async def dag_run_state(self, dag_id: str, run_id: str) -> str | None:
+        """Return the state of a Dag run, or ``None`` if Airflow has no such one any more."""
+
+    async def time_limit(self, where: TaskKey) -> float | None:
+        """Return the seconds of the task's ``execution_timeout``, or ``None`` if it has none, or that is not known."""
+
+
+class Standing(StrEnum):
+    """Is there anybody whose run it is?"""
+
+    OWNED = "owned"
+    ORPHAN = "orphan"
+    UNCLEAR = "unclear"
+
+
+FOLLOWS: Final = frozenset({"running", "deferred", "restarting", "up_for_reschedule", "awaiting_input"})
+"""States of a task that follows its run, or ends it now."""
+
+COMES: Final = frozenset({None, "scheduled", "queued", "up_for_retry"})
+"""States of a task whose next attempt will find the run."""
+
+OVER: Final = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+"""States of a task that does nothing more."""
+
+DAG_RUN_GOES_ON: Final = frozenset({"queued", "running"})
+DAG_RUN_OVER: Final = frozenset({"success", "failed"})
+
+
+def standing_of(attempt: LastAttempt | None, dag_run: str | None, ownership: Ownership | None) -> tuple[Standing, str]:
+    """Return whether a run has an owner, and why.
+
+    :param attempt: the latest attempt of the task that started it.
+    :param dag_run: the state of its Dag run; only asked for where the task is over.
+    :param ownership: whose run it is, as its opened handle says; ``None`` if it was not opened.
+    """
+    if ownership is Ownership.NOBODY:
+        return Standing.OWNED, "it was started with leave_running=True: it is nobody's to end"
+    if attempt is None:
+        return Standing.UNCLEAR, "Airflow has no such task instance any more"
+    state = attempt.state
+    if state in FOLLOWS:
+        return Standing.OWNED, f"its task is {state}"
+    if state in COMES:
+        return Standing.OWNED, f"its task is {state or 'not scheduled'}: the next attempt finds it"
+    if state not in OVER:
+        return Standing.UNCLEAR, f"its task is {printable(state)}, which is no state that is known here"
+    if ownership is Ownership.TASK or (ownership is None and state != "success"):
+        return Standing.ORPHAN, f"its task is over ({state})"
+    return _of_dag_run(dag_run, ownership)
+
+
+def _of_dag_run(state: str | None, ownership: Ownership | None) -> tuple[Standing, str]:
+    """Return whether there is an owner of a run that was left to its Dag run; or, unopened, perhaps to nobody."""
+    if state in DAG_RUN_GOES_ON:
+        return Standing.OWNED, f"its task is over, and its Dag run {state}"
+    if state not in DAG_RUN_OVER:
+        return Standing.UNCLEAR, f"the state of its Dag run is {printable(state)}"
+    if ownership is None:
+        return Standing.UNCLEAR, f"its task ended well and its Dag run is over ({state}): it may be nobody's to end"
+    return Standing.ORPHAN, f"its Dag run is over ({state})"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRun:
+    """A run that may be alive, as Airflow's records have it; what the handle shows is not verified.
+
+    :param where: the task instance that started it.
+    :param handle: its handle.
+    :param attempt: the latest attempt of that task instance.
+    :param dag_run: the state of the Dag run; ``None`` where nothing depends on it.
+    :param standing: whether it has an owner.
+    :param why: why that is so.
+    :param audit: what was recorded of it last.
+    :param unread: why its records could not be read; it may be alive.
     """
 
     where: TaskKey
-    handle: Handle | None
-    may_start: bool = False
-    is_starting: bool = False
-    lost_start: Handle | None = None
-    candidates: tuple[str, ...] = ()
+    handle: Mapping[str, Any] = field(repr=False)
+    attempt: LastAttempt | None
+    dag_run: str | None
+    standing: Standing
+    why: str
+    audit: Stored | None = None
     unread: str | None = None
 
+    @property
+    def state(self) -> str:
+        """The owner's state, in Airflow's words."""
+        return "unknown" if self.attempt is None else str(self.attempt.state or "none")
 
-async def look_for_handles(
-    channel: Channel, dag_id: str, run_id: str, task_ids: frozenset[str] | None
-) -> AsyncIterator[Found]:
-    """Look at every task instance of a Dag run, or at those of the named tasks; yield each as soon as it was seen."""
-    for where, state in await _instances(channel, dag_id, run_id, task_ids):
+    @property
+    def started_at(self) -> datetime | None:
+        """When the run was started."""
         try:
-            found = await _look_at(channel, where, running=state in MAYBE_STARTING)
+            moment = datetime.fromisoformat(str(self.handle.get("started_at")))
+        except ValueError:
+            return None
+        return moment if moment.tzinfo else None
+
+    def age(self, now: datetime) -> float | None:
+        """Return the seconds since the run was started."""
+        return (now - self.started_at).total_seconds() if self.started_at else None
+
+    @property
+    def stop(self) -> StopNote | None:
+        """The stop of it that was recorded, intent or outcome."""
+        return StopNote.read(self._audit.get("stop")) if self._is_about_it else None
+
+    @property
+    def recorded_state(self) -> tuple[str | None, datetime | None]:
+        """The vendor's state that was recorded last, and when; nothing is while a run just goes on."""
+        state = self._audit.get("state")
+        if not self._is_about_it or state not in set(RunState):
+            return None, None
+        return printable(self._audit.get("vendor_state") or state), self.audit.at if self.audit else None
+
+    @property
+    def _audit(self) -> Mapping[str, Any]:
+        return self.audit.value if self.audit and isinstance(self.audit.value, Mapping) else {}
+
+    @property
+    def _is_about_it(self) -> bool:
+        return all(self._audit.get(key) == self.handle.get(key) for key in ("run_id", "started_at"))
+
+    def out(self, now: datetime) -> dict[str, Any]:
+        """Return plain JSON for people and scripts: nothing by which the run could be reached."""
+        shown = {name: _shown(self.handle.get(name)) for name in ("vendor", "conn_id", "run_id", "url", "started_at")}
+        age = self.age(now)
+        state, at = self.recorded_state
+        return {
+            "dag_id": self.where.dag_id,
+            "dag_run_id": self.where.run_id,
+            "task_id": self.where.task_id,
+            "map_index": self.where.map_index,
+            "try_number": self.attempt.try_number if self.attempt else None,
+            "owner_state": self.state,
+            "dag_run_state": self.dag_run,
+            **{name: shown[name] for name in ("vendor", "conn_id", "run_id", "url", "started_at")},
+            "age": None if age is None else round(age),
+            "vendor_state": state,
+            "vendor_state_at": at.isoformat() if at else None,
+            "stop": self.stop.out() if self.stop else None,
+            "standing": self.standing.value,
+            "why": self.unread or self.why,
+        }
+
+
+def _shown(value: object) -> str | None:
+    return None if value is None else printable(value, 300)
+
+
+class Inventory:
+    """Reads what may be alive, with few questions: three for each such run, and none for one that is over.
+
+    :param source: where the facts come from.
+    :param progress: told how many runs of how many were looked at.
+    """
+
+    def __init__(self, source: Source, progress: Callable[[int, int], None] = lambda done, of: None) -> None:
+        self._source = source
+        self._progress = progress
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._dag_runs: dict[tuple[str, str], asyncio.Task[str | None]] = {}
+
+    async def runs(self, scope: Scope = ALL) -> list[KnownRun]:
+        """Return the runs that may be alive, the oldest first.
+
+        :raises RunctlError: if the source does not say which there are.
+        """
+        places = [where for where in await self._source.places(HANDLE_KEY, scope) if scope.has_place(where)]
+        done = 0
+
+        async def look(where: TaskKey) -> KnownRun | None:
+            nonlocal done
+            async with self._turns:
+                known = await self._look(where, scope)
+            done += 1
+            self._progress(done, len(places))
+            return known
+
+        known = await asyncio.gather(*map(look, places))
+        return _oldest_first(run for run in known if run is not None)
+
+    async def again(self, known: KnownRun, ownership: Ownership | None = None) -> KnownRun | None:
+        """Return the same run as it is now; ``None`` if another one, or none, is recorded at its place by now.
+
+        :param ownership: whose it is, as its opened handle says.
+        :raises RunctlError: if the source does not say.
+        """
+        self._dag_runs.pop((known.where.dag_id, known.where.run_id), None)
+        handle = await self._source.stored(HANDLE_KEY, known.where)
+        if handle is None or not isinstance(handle.value, Mapping):
+            return None
+        if any(handle.value.get(key) != known.handle.get(key) for key in SAME):
+            return None
+        return await self._known(known.where, handle.value, ownership)
+
+    async def _look(self, where: TaskKey, scope: Scope) -> KnownRun | None:
+        """Look at one run; what cannot be read of it hides no other."""
+        try:
+            return await self._read(where, scope)
+        except RunctlError as error:
+            said = str(error)
         except Exception as error:
-            # A task may store what only its own code can read: that must not keep the others' runs alive.
-            unread = f"the handle of task {where.task_id!r} cannot be read ({type(error).__name__})"
-            found = Found(where, None, unread=f"{unread}; a run of it may be alive.")
-        yield found
+            log.debug("%s cannot be read", where, exc_info=True)
+            said = f"Its records cannot be read ({type(error).__name__})."
+        return KnownRun(where, {}, None, None, Standing.UNCLEAR, "", unread=f"{said} A run may be alive.")
+
+    async def _read(self, where: TaskKey, scope: Scope) -> KnownRun | None:
+        stored = await self._source.stored(HANDLE_KEY, where)
+        if stored is None:
+            return None  # it ended meanwhile
+        if not isinstance(stored.value, Mapping):
+            return None if scope.runs else await self._odd(where)
+        if not scope.has_handle(stored.value):
+            return None
+        known = await self._known(where, stored.value, None)
+        if scope.state not in (None, known.state) or (scope.orphans_only and known.standing is Standing.OWNED):
+            return None
+        return known
+
+    async def _odd(self, where: TaskKey) -> KnownRun:
+        attempt = await self._source.attempt(where)
+        unread = f"what lies under {HANDLE_KEY!r} there is no handle; a run may be alive"
+        return KnownRun(where, {}, attempt, None, Standing.UNCLEAR, "", unread=unread)
+
+    async def _known(self, where: TaskKey, handle: Mapping[str, Any], ownership: Ownership | None) -> KnownRun:
+        attempt, audit = await asyncio.gather(self._source.attempt(where), self._source.stored(AUDIT_KEY, where))
+        is_over = attempt is not None and attempt.state in OVER
+        dag_run = await self._dag_run(where) if is_over else None
+        standing, why = standing_of(attempt, dag_run, ownership)
+        if standing is Standing.OWNED and LEFT_BY in handle:
+            why = f"{why}; it was left by attempt {printable(handle[LEFT_BY])}, and this one decides on it"
+        return KnownRun(where, handle, attempt, dag_run, standing, why, audit)
+
+    async def _dag_run(self, where: TaskKey) -> str | None:
+        key = (where.dag_id, where.run_id)
+        if key not in self._dag_runs:
+            self._dag_runs[key] = asyncio.create_task(self._source.dag_run_state(*key))
+        return await asyncio.shield(self._dag_runs[key])
 
 
-async def starting_tasks(channel: Channel, where: TaskKey, tasks: frozenset[str]) -> list[TaskKey]:
-    """Return the other task instances of a Dag run that may be starting a run now.
-
-    :param where: the task instance that asks.
-    :param tasks: ids of the tasks to look at.
-    """
-    instances = await _instances(channel, where.dag_id, where.run_id, tasks)
-    return [place for place, state in instances if state in MAYBE_STARTING and place != where]
+SAME: Final = ("vendor", "conn_id", "run_id", "started_at", "token", LEFT_BY)
+"""What tells from a stored handle that it is still the one that was read before."""
 
 
-async def owned_by_others(
-    channel: Channel, connections: Connections, where: TaskKey, tasks: frozenset[str] | None = None
-) -> frozenset[str]:
-    """Return the ids of the runs that other tasks of a Dag run own, living or over, by records that open.
-
-    A record that cannot be read, or does not open, claims nothing: on its word alone no run is ruled out.
-
-    :param where: the task instance that asks.
-    :param tasks: ids of the tasks to look at; ``None`` for all.
-    """
-    owned = set()
-    for place, state in await _instances(channel, where.dag_id, where.run_id, tasks):
-        if state not in NEVER_RAN and place != where:
-            owned |= await _owned_at(channel, connections, place)
-    return frozenset(owned)
-
-
-async def _owned_at(channel: Channel, connections: Connections, place: TaskKey) -> set[str]:
-    owned = set()
-    for key in (HANDLE_KEY, AUDIT_KEY):
-        with suppress(Exception):
-            record = await channel.get(key, place)
-            if isinstance(record, Mapping) and "token" in record:
-                owned.add((await connections.open(record, place)).run.run_id)
-    return owned
-
-
-async def _instances(
-    channel: Channel, dag_id: str, run_id: str, tasks: frozenset[str] | None
-) -> list[tuple[TaskKey, str | None]]:
-    """Return every task instance that a Dag run may have of these tasks, or of all, and its state."""
-    return [
-        (TaskKey(dag_id, run_id, task_id, map_index), state)
-        for name, state in (await channel.task_states(dag_id, run_id)).items()
-        for task_id, map_index in instances_named(name)
-        if tasks is None or task_id in tasks
-    ]
-
-
-async def _look_at(channel: Channel, where: TaskKey, *, running: bool) -> Found:
-    handle = await channel.get(HANDLE_KEY, where)
-    if isinstance(handle, Mapping):
-        return Found(where, handle)
-    audit = await channel.get(AUDIT_KEY, where)
-    state = audit.get("state") if isinstance(audit, Mapping) else None
-    if running:
-        return Found(where, None, may_start=state in (None, STARTING), is_starting=state == STARTING)
-    if state == AMBIGUOUS:
-        return Found(where, None, candidates=tuple(audit.get("candidates") or ()))
-    start = audit.get("start") if state == STARTING else None
-    return Found(where, None, lost_start=start if isinstance(start, Mapping) else None)
+def _oldest_first(runs: Iterable[KnownRun]) -> list[KnownRun]:
+    latest = datetime.max.replace(tzinfo=UTC)
+    return sorted(runs, key=lambda run: (run.started_at or latest, str(run.where)))

@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from airflow_runctl.exceptions import RunctlError
+
 log = logging.getLogger(__name__)
 
 INTENT_SECONDS: Final = 0.4
@@ -47,6 +49,8 @@ async def quietly(what: str, doing: Coroutine[Any, Any, Any]) -> None:
     """Await ``doing``; a record that cannot be written must not keep a run alive."""
     try:
         await doing
+    except RunctlError as error:
+        log.warning("Could not %s: %s", what, error)
     except Exception:
         log.warning("Could not %s", what, exc_info=True)
 

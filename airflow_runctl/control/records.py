@@ -26,15 +26,11 @@ from airflow_runctl.compat import Channel
 from airflow_runctl.control.seal import Handle, handle_of
 from airflow_runctl.control.stop import StopNote
 from airflow_runctl.hooks.base import Access
-from airflow_runctl.runs import ExternalRun, Owner, RunStatus, TaskKey
+from airflow_runctl.runs import AUDIT_KEY, LEFT_BY, ExternalRun, Owner, RunStatus, TaskKey
 from airflow_runctl.vendors.base import Search
 
-AUDIT_KEY: Final = "external_run_audit"
 STORE_KEY: Final = "airflow_runctl"
 TURN_KEY: Final = "external_run_turn"
-
-LEFT_BY: Final = "left_by"
-"""In a stored handle: the attempt that left the run; nobody follows it yet."""
 
 STARTING: Final = "starting"
 """``state`` of an audit record before the run's id is known."""
@@ -108,3 +104,23 @@ async def note_intent(channel: Channel, where: TaskKey, note: StopNote, handle: 
     else:
         shown = {name: handle.get(name) for name in ("vendor", "conn_id", "run_id", "url", "started_at", "token")}
     await channel.set(AUDIT_KEY, {**shown, "stop": note.out()}, where)
+
+
+__all__ = [
+    "AMBIGUOUS",
+    "AUDIT_KEY",
+    "KILLED",
+    "LEFT_BY",
+    "LISTED_AFTER",
+    "LIVE",
+    "OVER",
+    "RELEASED",
+    "STARTING",
+    "STORE_KEY",
+    "TURN_KEY",
+    "audit_of",
+    "note_intent",
+    "noted_stop",
+    "search_in",
+    "start_of",
+]

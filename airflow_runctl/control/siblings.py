@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from airflow_runctl.compat import BlockingChannel, delete_xcom, get_xcom, set_xcom
-from airflow_runctl.control.inventory import owned_by_others, starting_tasks
+from airflow_runctl.control.dag_run_records import owned_by_others, starting_tasks
 from airflow_runctl.control.records import TURN_KEY
 from airflow_runctl.control.stop_many import Connections
 from airflow_runctl.runs import TaskKey

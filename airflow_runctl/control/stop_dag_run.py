@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from airflow_runctl.compat import Channel
 from airflow_runctl.control import audit
+from airflow_runctl.control.dag_run_records import Found, look_for_handles, owned_by_others
 from airflow_runctl.control.identity import lists_until, search_lost
-from airflow_runctl.control.inventory import Found, look_for_handles, owned_by_others
 from airflow_runctl.control.recording import quietly
 from airflow_runctl.control.records import note_intent, search_in
 from airflow_runctl.control.seal import Handle, describe, name_of

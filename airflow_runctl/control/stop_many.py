@@ -156,16 +156,33 @@ async def stop_target(
         await recording.settle()
     look_now(access, run)
     log.info("%s: %s in %.1f s (%s, by %s)", name, result.outcome.value, result.seconds, note.reason.value, note.by)
-    if where is not None and records:
-        await quietly("record the outcome of a stop", _record_outcome(channel, where, target, result, last))
-    elif result.outcome is StopOutcome.STOPPED and run.owner is not None and not channel.writable:
+    if not records and result.outcome is StopOutcome.STOPPED and run.owner is not None and not channel.writable:
         audit.ended(run, result.status, note.by, stopped=True)  # nobody who would comes after the Dag processor
-    if run.owner is not None and result.is_over:
-        await quietly("forget the record of a run that is over", forget(channel, run.owner))
+    await record_end(channel, target, result, last, records=records)
     return Report(name, where, result)
 
 
-async def _record_outcome(channel: Channel, where: TaskKey, target: Target, result: StopResult, note: StopNote) -> None:
+async def record_end(
+    channel: Channel, target: Target, result: StopResult, note: StopNote | None, *, records: bool = True
+) -> None:
+    """Record what a stop, or a look, has shown of a run; once it is over nobody has to look for it any more.
+
+    :param note: the stop, if there was one.
+    :param records: False if the records at the task instance are a later attempt's by now.
+    """
+    owner = target.run.owner
+    if owner is None:
+        return
+    if records and channel.writable:
+        recording = _record_outcome(channel, owner.key, target, result, note)
+        await quietly("record the outcome of a stop", recording)
+    if result.is_over:
+        await quietly("forget the record of a run that is over", forget(channel, owner))
+
+
+async def _record_outcome(
+    channel: Channel, where: TaskKey, target: Target, result: StopResult, note: StopNote | None
+) -> None:
     """Store the outcome, unless a later attempt has put another handle there meanwhile."""
     stored = await channel.get(HANDLE_KEY, where)
     if isinstance(stored, Mapping) and stored.get("token") != target.handle.get("token"):
@@ -173,7 +190,9 @@ async def _record_outcome(channel: Channel, where: TaskKey, target: Target, resu
     await channel.set(AUDIT_KEY, audit_of(target.run, result.status, note, target.handle), where)
     if result.is_over and stored is not None:
         await channel.delete(HANDLE_KEY, where)
-        audit.ended(target.run, result.status, note.by, stopped=result.outcome is StopOutcome.STOPPED)
+        audit.ended(
+            target.run, result.status, note.by if note else "sweep", stopped=result.outcome is StopOutcome.STOPPED
+        )
 
 
 def broken(name: str, where: TaskKey | None, error: Exception) -> Report:
@@ -208,4 +227,4 @@ def _doubt(report: Report) -> str:
     return f"{feared}. {report.result.unknown}"
 
 
-__all__ = ["Connections", "Report", "Target", "failures", "stop_target"]
+__all__ = ["Connections", "Report", "Target", "failures", "record_end", "stop_target"]

@@ -124,4 +124,9 @@ def hook_class(vendor: str) -> type[RunHook]:
     raise HandleError(f"No installed package knows the vendor {vendor!r} (entry point group {ENTRY_POINTS}).")
 
 
-__all__ = ["ENTRY_POINTS", "Access", "RunHook", "Settings", "base_url_of", "hook_class"]
+def vendors() -> frozenset[str]:
+    """Return the names of the vendors that installed packages know."""
+    return frozenset(entry.name for entry in entry_points(group=ENTRY_POINTS))
+
+
+__all__ = ["ENTRY_POINTS", "Access", "RunHook", "Settings", "base_url_of", "hook_class", "vendors"]

@@ -6,5 +6,6 @@
 - ``existing.py``: acting on runs that exist: stop, pause, resume.
 - ``handles.py``: which runs an ``external_run`` names.
 - ``secret_fields.py``: credentials in template fields.
+- ``sweep.py``: stopping the runs that nobody owns any more.
 - ``snaplogic.py``, ``axiom.py``, ``vectorshift.py``, ``bctrl.py``: each vendor's operators.
 """

@@ -571,7 +571,8 @@ class Vendor(ABC):
 
         A run of which the vendor does not say what a filter asks for is left out: who asks may stop them all.
 
-        :param filters: some of :attr:`filters`, at least one, each with the exact value wanted.
+        :param filters: some of :attr:`filters`, each with the exact value wanted; with none every run that the
+            credential shows, which is only ever asked for to report on them.
         """
         raise NotImplementedError(f"{self.label} cannot look for runs")
 

@@ -10,6 +10,8 @@ needs_task_store = pytest.mark.skipif(not HAS_TASK_STORE, reason="the task state
 
 needs_deadlines = pytest.mark.skipif(IS_AIRFLOW_2, reason="deadlines came with Airflow 3")
 
+needs_rest_api = pytest.mark.skipif(IS_AIRFLOW_2, reason="the client of the REST API does not speak to Airflow 2")
+
 refuses_last_words = pytest.mark.skipif(
     IS_AIRFLOW_2, reason="Airflow 2 refuses no deferral; what is done about that is tested in test_airflow_2.py"
 )
@@ -19,7 +21,14 @@ if IS_AIRFLOW_2:
 else:
     from airflow_runctl.exceptions import RunStopped as ErrorOfAKilledTask
 
-__all__ = ["ErrorOfAKilledTask", "if_stored", "needs_deadlines", "needs_task_store", "refuses_last_words"]
+__all__ = [
+    "ErrorOfAKilledTask",
+    "if_stored",
+    "needs_deadlines",
+    "needs_rest_api",
+    "needs_task_store",
+    "refuses_last_words",
+]
 
 
 def if_stored(value: Any) -> Any:

@@ -18,6 +18,7 @@ from airflow_runctl.operators.snaplogic import (
     SnapLogicStopTaskOperator,
     SnapLogicTriggerTaskOperator,
 )
+from airflow_runctl.operators.sweep import SweepRunsOperator
 from airflow_runctl.operators.vectorshift import (
     VectorShiftPauseRunOperator,
     VectorShiftResumeRunOperator,
@@ -44,6 +45,7 @@ GOOD: dict[type, dict[str, Any]] = {
     BctrlStopRuntimeOperator: {"workspace_id": "w", "alias": "a"},
     BctrlRunTaskOperator: {"agent": "a", "input": "go"},
     ExternalRunSensor: {"external_run": {"run_id": "r"}},
+    SweepRunsOperator: {},
     StopRunsNotifier: {},
 }
 """The classes that a Dag file names, each with arguments that are good."""
@@ -77,6 +79,8 @@ BAD: dict[Kind, list[Any]] = {
     kinds.PROMPT: ["", [], 7],
     kinds.VERSION: [0, "x", 1.5],
     kinds.REMARK: [7, ["because"]],
+    kinds.SHARE: [-0.1, 1.5, "half", True, None],
+    kinds.PATTERNS: ["finance_*", [""], [7], None],
 }
 
 

@@ -91,6 +91,7 @@ def test_wheel_holds_the_package_its_types_and_its_announcements(tmp_path: Path)
     assert {"apache-airflow", "requests", "aiohttp", "tenacity", "cryptography"} <= needed
     assert "provider_info = airflow_runctl.provider_info:get_provider_info" in announced
     assert "snaplogic = airflow_runctl.hooks.snaplogic:SnapLogicHook" in announced
+    assert "runctl = airflow_runctl.cli.console:main" in announced
 
 
 def closure(wheel: Path) -> set[str]:

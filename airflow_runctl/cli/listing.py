@@ -1,0 +1,137 @@
+"""``runctl list`` and ``runctl show``: what may be alive."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from airflow_runctl.cli.exit_codes import ExitCode
+from airflow_runctl.cli.login import find_login
+from airflow_runctl.cli.screen import print_row, print_rows, progress, say, span
+from airflow_runctl.control.inventory import Inventory, KnownRun, Scope, Standing
+from airflow_runctl.exceptions import RunctlError
+from airflow_runctl.rest.calls import Calls, awaited
+from airflow_runctl.rest.source import AirflowRest
+
+COLUMNS: Final = (
+    "dag_id",
+    "dag_run_id",
+    "task",
+    "try",
+    "owner",
+    "vendor",
+    "conn_id",
+    "run_id",
+    "age",
+    "at vendor",
+    "standing",
+)
+
+
+def scope_of(arguments: argparse.Namespace) -> Scope:
+    """Return which runs the filters mean."""
+    return Scope(
+        vendor=arguments.vendor,
+        conn_id=arguments.conn_id,
+        dag_id=arguments.dag_id,
+        run_id=arguments.dag_run_id,
+        task_id=arguments.task_id,
+        map_index=getattr(arguments, "map_index", None),
+        state=getattr(arguments, "state", None),
+        orphans_only=getattr(arguments, "orphans", False),
+        runs=frozenset(getattr(arguments, "runs", ())),
+    )
+
+
+def airflow_of(arguments: argparse.Namespace) -> AirflowRest:
+    """Return the Airflow that is asked."""
+    return AirflowRest(Calls(find_login(arguments.api_url)))
+
+
+def list_runs(arguments: argparse.Namespace) -> int:
+    """List the runs that may be alive."""
+    runs = asyncio.run(Inventory(airflow_of(arguments), progress).runs(scope_of(arguments)))
+    print_rows([row_of(run) for run in runs], arguments.output, COLUMNS)
+    for run in runs:
+        if run.standing is not Standing.OWNED:
+            say(f"{run.where}: {run.standing.value}, {run.unread or run.why}")
+    return code_of(runs)
+
+
+def row_of(run: KnownRun) -> dict[str, Any]:
+    """Return a row of the list: all that is known for scripts, and the columns that people read."""
+    now = datetime.now(UTC)
+    full = run.out(now)
+    state, at = run.recorded_state
+    mapped = "" if run.where.map_index < 0 else f"[{run.where.map_index}]"
+    return {
+        **full,
+        "task": f"{run.where.task_id}{mapped}",
+        "try": full["try_number"],
+        "owner": run.state,
+        "age": span(run.age(now)),
+        "age_seconds": full["age"],
+        "at vendor": f"{state}, {span((now - at).total_seconds())} ago" if state and at else state,
+    }
+
+
+def code_of(runs: list[KnownRun]) -> ExitCode:
+    """Return 3 if one of the runs has no owner, or perhaps none."""
+    alarming = any(run.standing is not Standing.OWNED for run in runs)
+    return ExitCode.MAY_BE_ALIVE if alarming else ExitCode.DONE
+
+
+def show_runs(arguments: argparse.Namespace) -> int:
+    """Show all that is known of runs."""
+    runs = awaited(_show(airflow_of(arguments), arguments))
+    if not runs:
+        say("No such run may be alive, as far as Airflow knows.")
+        return ExitCode.FAILED
+    return code_of(runs)
+
+
+async def _show(rest: AirflowRest, arguments: argparse.Namespace) -> list[KnownRun]:
+    runs = await Inventory(rest, progress).runs(scope_of(arguments))
+    look = _look_at_vendor(rest)
+    shown = []
+    for run in runs:
+        limit = await _limit(rest, run)
+        shown.append({**run.out(datetime.now(UTC)), "execution_timeout": limit, "now": await look(run)})
+    if arguments.output in ("json", "yaml"):
+        print_rows(shown, arguments.output)
+    else:
+        for row in shown:
+            print_row(row, arguments.output)
+    return runs
+
+
+async def _limit(rest: AirflowRest, run: KnownRun) -> float | None:
+    """Return the task's limit; that it cannot be read hides nothing else of the run."""
+    try:
+        return await rest.time_limit(run.where)
+    except RunctlError as error:
+        say(f"{run.where}: its limit is not known. {error}")
+        return None
+
+
+def _look_at_vendor(rest: AirflowRest) -> Callable[[KnownRun], Awaitable[str]]:
+    """Return what asks a run's vendor, and says why it cannot if it cannot."""
+    try:
+        from airflow_runctl.cli.reach import channel_of
+        from airflow_runctl.control.by_hand import state_at_vendor
+        from airflow_runctl.control.stop_many import Connections
+    except ImportError:
+
+        async def not_here(run: KnownRun) -> str:
+            return "not asked: Airflow is not installed here"
+
+        return not_here
+    opened = Connections(channel_of(rest))
+
+    async def look(run: KnownRun) -> str:
+        return await state_at_vendor(opened, run)
+
+    return look

@@ -1,0 +1,92 @@
+"""``runctl sweep``: shows what a sweep finds, and what it does."""
+
+from __future__ import annotations
+
+import argparse
+
+from airflow_runctl.cli.acting import by_whom
+from airflow_runctl.cli.exit_codes import ExitCode
+from airflow_runctl.cli.listing import airflow_of, scope_of
+from airflow_runctl.cli.reach import channel_of
+from airflow_runctl.cli.screen import print_rows, progress, say
+from airflow_runctl.control.findings import Finding, Sweep
+from airflow_runctl.control.stop import StopNote
+from airflow_runctl.control.sweep import Rules, Sweeper
+from airflow_runctl.exceptions import AirflowRefused
+from airflow_runctl.hooks.base import vendors
+from airflow_runctl.rest.calls import awaited
+from airflow_runctl.rest.source import AirflowRest
+from airflow_runctl.runs import StopReason
+
+
+def sweep_runs(arguments: argparse.Namespace) -> int:
+    """Find runs whose owner is over, and stop them if told to."""
+    dry_run = arguments.dry_run or not arguments.yes
+    sweep = awaited(_sweep(airflow_of(arguments), arguments, dry_run=dry_run))
+    rows = [swept.out() for swept in sweep.runs if swept.finding is not Finding.OWNED]
+    rows += [start.out() for start in sweep.starts]
+    strangers = [{**stranger.out(), "finding": "not known to Airflow"} for stranger in sweep.strangers]
+    if arguments.output in ("json", "yaml"):
+        print_rows([*rows, *strangers], arguments.output)
+    else:
+        if rows or not strangers:
+            print_rows(rows, arguments.output)
+        if strangers:
+            print_rows(strangers, arguments.output)
+    _tell(sweep, dry_run=dry_run)
+    return _code(sweep)
+
+
+async def _sweep(rest: AirflowRest, arguments: argparse.Namespace, *, dry_run: bool) -> Sweep:
+    scope = scope_of(arguments)
+    sweeper = Sweeper(
+        rest,
+        channel_of(rest),
+        Rules(
+            min_age=arguments.min_age,
+            look_again=arguments.look_again,
+            most=arguments.max_orphans,
+            share=arguments.max_share,
+            exclude_dags=arguments.exclude_dag,
+            exclude_connections=arguments.exclude_connection,
+            timeout=arguments.timeout,
+        ),
+        StopNote(StopReason.LEFTOVER, f"{by_whom()} sweep", arguments.reason),
+        scope,
+        await _connections(rest),
+        rest,
+        say,
+        progress,
+    )
+    return await sweeper.run(dry_run=dry_run)
+
+
+async def _connections(rest: AirflowRest) -> frozenset[tuple[str, str]]:
+    """Return the connections of our vendors that Airflow shows; those of known runs come by themselves."""
+    try:
+        return await rest.connections(vendors())
+    except AirflowRefused as error:
+        say(f"{error} Only the vendors of runs that are known are asked what runs there.")
+        return frozenset()
+
+
+def _tell(sweep: Sweep, *, dry_run: bool) -> None:
+    for why in sweep.unlisted:
+        say(why)
+    for failure in sweep.failures():
+        say(failure)
+    orphans, doubts = len(sweep.orphans), sum(one.finding is Finding.DOUBT for one in sweep.runs)
+    if sweep.refused:
+        say(f"NOTHING WAS STOPPED: {sweep.refused}.")
+    for start in sweep.starts:
+        say(f"{start.where}: {start.why}. Nothing stops it but a person.")
+    said = f"{len(sweep.runs)} runs may be alive as Airflow knows them, {orphans} of them orphans, {doubts} in doubt"
+    say(f"{said}; {len(sweep.strangers)} more run at vendors that Airflow does not know, and are only reported.")
+    if dry_run and orphans:
+        say("A dry run: nothing was stopped. --yes stops the orphans.")
+
+
+def _code(sweep: Sweep) -> ExitCode:
+    if sweep.refused:
+        return ExitCode.TOO_MANY
+    return ExitCode.MAY_BE_ALIVE if sweep.may_be_alive else ExitCode.DONE

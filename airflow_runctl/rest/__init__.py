@@ -1,0 +1,7 @@
+"""Airflow's public REST API (3.1 and newer), as a user: what it tells of runs, and what it lets that user do.
+
+- ``calls.py``: a call with the official client, and what its refusal means.
+- ``login.py``: as whom a task asks.
+- ``source.py``: a source for the inventory, and the marking of tasks.
+- ``channel.py``: the same for what stops runs.
+"""
