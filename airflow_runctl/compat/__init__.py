@@ -15,6 +15,7 @@ rest of the package imports it from here. In the order in which one reads it:
 - ``loading.py``: loading what asking Airflow needs, before it is needed.
 - ``lineage.py``: OpenLineage's facet of a run; imported only where lineage is on.
 - ``database.py``: what only the metadata database of 2.11 tells.
+- ``api_server.py``, ``tables.py``: who asks Airflow 3, and what they may; its tables. Only the API server loads them.
 """
 
 from airflow_runctl.compat.channels import (
