@@ -12,5 +12,8 @@ In the order in which one reads them:
 - ``words.py``: what is asked and answered.
 - ``source.py``: the inventory's source over Airflow's own tables.
 - ``itself.py``: Airflow's own public API, asked for the user who asks.
+- ``channel.py``: how what stops runs asks Airflow here.
+- ``ways.py``: which way an act takes: here, by the maintenance Dag, or by hand on a worker.
 - ``reading.py``: the routes that read.
+- ``acting.py``: the routes that act.
 """

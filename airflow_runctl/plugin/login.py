@@ -54,7 +54,7 @@ async def caller(
 
     :raises HTTPException: 401 without a login, 403 from another site.
     """
-    check_site(request.method, request.headers, by_cookie=token is None)
+    check_site(request.method, request.headers, by_cookie=token is None and cookie is not None)
     user = await who_asks(request, token.credentials if token else None)
     credential = {"Authorization": f"Bearer {token.credentials}"} if token else {"Cookie": f"{LOGIN_COOKIE}={cookie}"}
     return Caller(printable(user.get_name(), 100), Rights(user), credential)

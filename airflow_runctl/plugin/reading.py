@@ -9,11 +9,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 
 from airflow_runctl.compat.api_server import READ
+from airflow_runctl.control.by_hand import state_at_vendor
 from airflow_runctl.control.inventory import Inventory, KnownRun, Scope
+from airflow_runctl.control.stop_many import Connections
+from airflow_runctl.plugin.channel import TablesChannel
 from airflow_runctl.plugin.door import HOST
 from airflow_runctl.plugin.itself import Itself
 from airflow_runctl.plugin.login import Caller, Reader
 from airflow_runctl.plugin.source import Tables
+from airflow_runctl.plugin.ways import OFF, acts_here, apart
 from airflow_runctl.plugin.words import Filters, Refusal, Run, RunId, Runs, ShownRun, ShownRuns
 
 router = APIRouter(tags=["Reading"])
@@ -59,7 +63,9 @@ async def show_run(
 
 
 async def _all_of(source: Tables, run: KnownRun) -> ShownRun:
-    return ShownRun(**_plain(run), execution_timeout=await source.time_limit(run.where), now="not asked")
+    limit = await source.time_limit(run.where)
+    now = await apart(state_at_vendor(Connections(TablesChannel()), run)) if acts_here() else f"not asked: {OFF}"
+    return ShownRun(**_plain(run), execution_timeout=limit, now=now)
 
 
 def shown(run: KnownRun) -> Run:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ SECRET = "a-secret-that-no-answer-holds"
 HANDLE, AUDIT = "external_run", "external_run_audit"
 XCOM_TABLES = ("xcom",) if AIRFLOW < (3, 4) else ("xcom_v1", "xcom_v2")
 XCOMS = XCOM_TABLES[-1]
+NUMBERS = itertools.count(1)
 BEGAN = datetime(2026, 11, 26, 3, tzinfo=UTC)
 
 
@@ -32,6 +34,7 @@ def airflow_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from airflow.api_fastapi import app as applications
     from airflow.models import import_all_models
     from airflow.models.base import Base
+    from airflow.utils.db import synchronize_log_template
 
     home = tmp_path_factory.mktemp("airflow")
     with pytest.MonkeyPatch.context() as environment:
@@ -44,6 +47,7 @@ def airflow_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         (home / "passwords.json").write_text(json.dumps({"ann": "a", "vic": "v"}))
         import_all_models()
         Base.metadata.create_all(settings.engine)
+        synchronize_log_template()
         yield applications.create_app(apps="core")
         applications.purge_cached_app()
         settings.engine.dispose()
@@ -55,7 +59,6 @@ class World:
 
     app: Any
     said: list[str] = field(default_factory=list)
-    made: int = 0
 
     # -- who asks ---------------------------------------------------------------------------------------------
 
@@ -103,14 +106,14 @@ class World:
 
         from airflow_runctl.compat import tables
 
-        self.made += 1
+        number = next(NUMBERS)
         where = TaskKey(dag_id, run_id, task_id)
         with create_session() as session:
             runs, tasks = DagRun.__table__, TaskInstance.__table__
             if session.scalar(select(runs.c.id).where(runs.c.dag_id == dag_id, runs.c.run_id == run_id)) is None:
-                run = {"id": self.made, "dag_id": dag_id, "run_id": run_id, "state": dag_run, "run_type": "manual"}
+                run = {"id": number, "dag_id": dag_id, "run_id": run_id, "state": dag_run, "run_type": "manual"}
                 session.execute(runs.insert().values(**run, run_after=BEGAN, queued_at=BEGAN))
-            task = {"id": id_of(self.made), "dag_id": dag_id, "run_id": run_id, "task_id": task_id, "state": state}
+            task = {"id": id_of(number), "dag_id": dag_id, "run_id": run_id, "task_id": task_id, "state": state}
             rest = {"pool": "default_pool", "pool_slots": 1, "executor_config": {}, "queue": "default"}
             current = {"working_set": True} if "working_set" in tasks.c else {}
             session.execute(tasks.insert().values(**task, **rest, **current, try_number=1, max_tries=0))
@@ -118,6 +121,34 @@ class World:
             if value is not None:
                 tables.store(key, value, where)
         return where
+
+    def dag(self, dag_id: str, *task_ids: str) -> None:
+        """Store a Dag, as the Dag processor does, so that Airflow can mark its tasks."""
+        from airflow.models.dag import DagModel
+        from airflow.models.dagbundle import DagBundleModel
+        from airflow.models.serialized_dag import SerializedDagModel
+        from airflow.providers.common.compat.sdk import DAG, BaseOperator
+        from airflow.serialization.serialized_objects import LazyDeserializedDAG
+        from airflow.utils.session import create_session
+
+        with DAG(dag_id, schedule=None, start_date=BEGAN) as dag:
+            for task_id in task_ids:
+                BaseOperator(task_id=task_id, execution_timeout=timedelta(minutes=90))
+        with create_session() as session:
+            if session.get(DagBundleModel, "dags") is None:
+                session.add(DagBundleModel(name="dags"))
+                session.flush()
+            session.add(DagModel(dag_id=dag_id, bundle_name="dags", fileloc="f", is_paused=False, is_stale=False))
+            session.flush()
+            SerializedDagModel.write_dag(LazyDeserializedDAG.from_dag(dag), bundle_name="dags", session=session)
+
+    def state(self, where: TaskKey) -> tuple[str | None, str | None]:
+        """Return the state of a task instance and its note."""
+        from airflow_runctl.compat import tables
+
+        attempt = tables.latest_attempt(where)
+        assert attempt is not None
+        return attempt.state, attempt.note
 
     def add_many(self, dag_id: str, *, alive: int, over: int) -> None:
         """Add as many runs as that, those that are over with what became of them."""

@@ -1,0 +1,264 @@
+"""Which way an act takes in this deployment: here, by the maintenance Dag, or by hand on a worker.
+
+A run whose task is alive is stopped through its task wherever that is: the task is marked as failed, and its kill stops
+the run where network and credential are. All else speaks to a vendor. The API server does that itself only if
+``[runctl] act_in_api_server`` says so, since egress and secrets are often closed there; else a task of the maintenance
+Dag does, which is started as the user who asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from airflow_runctl.compat import conf, tables
+from airflow_runctl.control.by_hand import Hand
+from airflow_runctl.control.end_owner import Ended, end_owner, note_of
+from airflow_runctl.control.errands import DAG_ID, OUTCOME_KEY, TASK_ID, Act, Errand, do, seals_of
+from airflow_runctl.control.inventory import COMES, FOLLOWS, KnownRun
+from airflow_runctl.control.seal import describe
+from airflow_runctl.control.stop_many import Connections
+from airflow_runctl.exceptions import AirflowRefused, ConnectionUnreadable, RunctlError
+from airflow_runctl.plugin.channel import TablesChannel
+from airflow_runctl.plugin.itself import Itself
+from airflow_runctl.plugin.source import Tables, asked
+from airflow_runctl.runs import StopOutcome, TaskKey
+from airflow_runctl.transport.aio import in_own_loop
+
+T = TypeVar("T")
+
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks for what a task of the maintenance Dag has done."""
+
+ENDED: Final = frozenset({"success", "failed"})
+
+
+def acts_here() -> bool:
+    """Return True if the API server may speak to vendors."""
+    return bool(conf.getboolean("runctl", "act_in_api_server", fallback=False))
+
+
+async def apart(doing: Coroutine[Any, Any, T]) -> T:
+    """Run in an event loop of its own: whatever blocks there holds up nobody else's answer."""
+    return await asyncio.to_thread(in_own_loop, doing)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an act came to.
+
+    :param outcome: plain JSON, as ``control/errands.py`` gives it; ``None`` while it is not known.
+    :param dag_run_id: the run of the maintenance Dag that does it, if one does.
+    """
+
+    outcome: dict[str, Any] | None
+    dag_run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """The ways, for one user.
+
+    :param source: tells of the runs that are meant.
+    :param itself: Airflow, as the user.
+    :param name: the user, for records.
+    """
+
+    source: Tables
+    itself: Itself
+    name: str
+
+    def hand(self, reason: str | None, timeout: float) -> Hand:
+        """Return the user's hand."""
+        channel = TablesChannel()
+        return Hand(self.source, self.itself, channel, Connections(channel), self._by, self._said(reason), timeout)
+
+    @property
+    def _by(self) -> str:
+        return f"{self.name} over the API"
+
+    def _said(self, reason: str | None) -> str:
+        return f"{reason} ({self._by})" if reason else f"by {self._by}"
+
+    # -- single runs -----------------------------------------------------------------------------------------
+
+    async def stop(
+        self, runs: Sequence[KnownRun], reason: str | None, timeout: float
+    ) -> tuple[list[Ended], str | None]:
+        """Stop runs; return what became of each, and the Dag run that does it, if one does."""
+        if acts_here():
+            return await self._here(self.hand(reason, timeout).stop, runs), None
+        alive = [run for run in runs if _state(run) in FOLLOWS]
+        others = [run for run in runs if _state(run) not in FOLLOWS]
+        through, (left, dag_run_id) = await asyncio.gather(
+            asyncio.gather(*(self._through_task(run, reason, timeout) for run in alive)),
+            self._errand(Act.STOP, others, reason, timeout),
+        )
+        return [*through, *left], dag_run_id
+
+    async def resume(
+        self, runs: Sequence[KnownRun], reason: str | None, timeout: float
+    ) -> tuple[list[Ended], str | None]:
+        """Resume suspended runs; return what became of each, and the Dag run that does it, if one does."""
+        if acts_here():
+            return await self._here(self.hand(reason, timeout).resume, runs), None
+        return await self._errand(Act.RESUME, runs, reason, timeout)
+
+    async def _here(self, act: Callable[[KnownRun], Awaitable[Ended]], runs: Sequence[KnownRun]) -> list[Ended]:
+        async def all_of_them() -> list[Ended]:
+            return list(await asyncio.gather(*map(act, runs)))
+
+        return await apart(all_of_them())
+
+    async def _through_task(self, run: KnownRun, reason: str | None, timeout: float) -> Ended:
+        name = describe(run.handle)
+        try:
+            if foreign := await apart(_foreign(run)):
+                return Ended(run.where, name, "nothing", error=f"{foreign} Nothing was stopped; the run may be alive.")
+            return await end_owner(self.source, self.itself, run, name, self._said(reason), timeout=timeout)
+        except RunctlError as error:
+            return Ended(run.where, name, "nothing", error=f"{error} The run may be alive.")
+
+    async def _errand(
+        self, act: Act, runs: Sequence[KnownRun], reason: str | None, timeout: float
+    ) -> tuple[list[Ended], str | None]:
+        """Let the maintenance Dag do it; without it, say what to do on a worker."""
+        if not runs:
+            return [], None
+        if why := await self._no_dag():
+            return [
+                Ended(run.where, describe(run.handle), "nothing", error=f"{why} {by_hand(act, run)}") for run in runs
+            ], None
+        marked = [await self._let_go(run, reason) for run in runs] if act is Act.STOP else [None] * len(runs)
+        refused = [end for end in marked if end is not None]
+        left = [run for run, end in zip(runs, marked, strict=True) if end is None]
+        if not left:
+            return refused, None
+        errand = Errand(act, seals_of(left), self._said(reason), timeout)
+        answer = await self.send(errand, timeout)
+        if answer.outcome is None or "failed" in answer.outcome:
+            doubt = _doubt(answer)
+            handed = [_handed_on(run, doubt) for run in left]
+        else:
+            said = {one["task"]: one for one in answer.outcome["runs"]}
+            handed = [_read(run, said.get(str(run.where)), _doubt(answer)) for run in left]
+        return [*refused, *handed], answer.dag_run_id
+
+    async def _let_go(self, run: KnownRun, reason: str | None) -> Ended | None:
+        """Mark a task that is to be tried again as failed, so that no further attempt goes on with its run."""
+        if _state(run) not in COMES:
+            return None
+        try:
+            await self.itself.fail(run.where, note_of(run, self._said(reason)))
+        except RunctlError as error:
+            return Ended(run.where, describe(run.handle), "nothing", error=f"{error} The run may be alive.")
+        return None
+
+    # -- the maintenance Dag --------------------------------------------------------------------------------------
+
+    async def no_way(self) -> str | None:
+        """Return why neither the API server nor the maintenance Dag speaks to vendors here; ``None`` if one does."""
+        return None if acts_here() else await self._no_dag()
+
+    async def _no_dag(self) -> str | None:
+        """Return why the maintenance Dag does nothing; ``None`` if it will."""
+        try:
+            found = await self.itself.ask("GET", "dags", DAG_ID, to=f"show the Dag {DAG_ID}")
+        except AirflowRefused as error:
+            return f"{error} [runctl] act_in_api_server is off."
+        if found is None or found.get("is_stale"):
+            return f"There is no Dag {DAG_ID} (from airflow_runctl.maintenance import dag), and {OFF}"
+        return f"The Dag {DAG_ID} is paused, and {OFF}" if found.get("is_paused") else None
+
+    async def send(self, errand: Errand, timeout: float) -> Answer:
+        """Start the maintenance Dag with an errand, as the user, and wait for what it came to.
+
+        :param timeout: seconds to wait; after that the Dag run goes on.
+        :raises AirflowRefused: if the user may not start it.
+        """
+        body = {"logical_date": None, "conf": errand.out()}
+        started = await self.itself.ask("POST", "dags", DAG_ID, "dagRuns", to=f"start the Dag {DAG_ID}", body=body)
+        if started is None:
+            raise RunctlError(f"The Dag {DAG_ID} is gone. Nothing was done.")
+        where = TaskKey(DAG_ID, str(started["dag_run_id"]), TASK_ID)
+        until = time.monotonic() + timeout
+        while True:
+            over = await asked(tables.dag_run_state)(where.dag_id, where.run_id) in ENDED
+            row = await asked(tables.stored)(OUTCOME_KEY, where)
+            if row is not None and isinstance(row[0], dict):
+                return Answer(row[0], where.run_id)
+            if over:
+                return Answer({"failed": "the task ended without a word"}, where.run_id)
+            if time.monotonic() + LOOK_EVERY > until:
+                return Answer(None, where.run_id)
+            await asyncio.sleep(LOOK_EVERY)
+
+    # -- both -------------------------------------------------------------------------------------------------------
+
+    async def errand(self, errand: Errand, timeout: float) -> Answer:
+        """Do an errand of no single run, by the way that there is.
+
+        :raises RunctlError: if there is none, with what to do on a worker; or if it failed.
+        """
+        if acts_here():
+            return Answer(await apart(do(errand, self.hand(errand.reason, errand.timeout))))
+        if why := await self._no_dag():
+            raise RunctlError(f"{why} {COMMANDS[errand.act]}")
+        answer = await self.send(errand, timeout)
+        if answer.outcome is not None and "failed" in answer.outcome:
+            raise RunctlError(f"{DAG_ID} {answer.dag_run_id}: {answer.outcome['failed']}")
+        return answer
+
+
+OFF: Final = "[runctl] act_in_api_server is off."
+
+COMMANDS: Final = {
+    Act.SWEEP: "Nothing was done. On a worker: runctl sweep",
+    Act.TEST: "Nothing was done. On a worker: runctl test",
+}
+
+
+def by_hand(act: Act, run: KnownRun) -> str:
+    """Return what to do on a worker, where a connection can be read."""
+    run_id = shlex.quote(str(run.handle.get("run_id")))
+    return f"Nothing was done, and the run may be alive. On a worker: runctl {act.value} {run_id} --yes"
+
+
+def _state(run: KnownRun) -> str | None:
+    return run.attempt.state if run.attempt else "unknown"
+
+
+async def _foreign(run: KnownRun) -> str | None:
+    """Return why a handle is none of its task's, as far as its connection can be read here: then the task goes on."""
+    if run.unread:
+        return run.unread
+    try:
+        await Connections(TablesChannel()).open(run.handle, run.where)
+    except ConnectionUnreadable:
+        return None
+    except RunctlError as error:
+        return str(error)
+    return None
+
+
+def _doubt(answer: Answer) -> str:
+    if answer.outcome is not None and "failed" in answer.outcome:
+        return f"{DAG_ID} {answer.dag_run_id}: {answer.outcome['failed']}; the run may be alive"
+    return f"not seen to be over yet: {DAG_ID} {answer.dag_run_id} goes on with it; the run may be alive"
+
+
+HANDED_ON: Final = "handed to the maintenance Dag"
+
+
+def _handed_on(run: KnownRun, doubt: str) -> Ended:
+    return Ended(run.where, describe(run.handle), HANDED_ON, StopOutcome.REQUESTED, error=doubt)
+
+
+def _read(run: KnownRun, said: dict[str, Any] | None, doubt: str) -> Ended:
+    if said is None:
+        return _handed_on(run, doubt)
+    return Ended(run.where, said["run"], said["done"], said["outcome"], said["seconds"], said["error"])
