@@ -24,7 +24,10 @@ from airflow_runctl.plugin.ways import Ways, acts_here, apart
 from airflow_runctl.plugin.words import Act, Doings, Done, Refusal, SweepAct, SweepAnswer, TestAct, Tried
 from airflow_runctl.runs import printable
 
-NOT_DONE: dict[int | str, dict[str, Any]] = {409: {"model": Refusal, "description": "It could not be done, and why"}}
+NOT_DONE: dict[int | str, dict[str, Any]] = {
+    400: {"model": Refusal, "description": "The body is no JSON"},
+    409: {"model": Refusal, "description": "It could not be done, and why"},
+}
 
 router = APIRouter(tags=["Acting"], responses=NOT_DONE)
 
