@@ -9,9 +9,11 @@ Dag does, which is started as the user who asks.
 from __future__ import annotations
 
 import asyncio
+import logging
 import shlex
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -29,6 +31,8 @@ from airflow_runctl.plugin.source import Tables, asked
 from airflow_runctl.runs import StopOutcome, TaskKey
 from airflow_runctl.transport.aio import in_own_loop
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 LOOK_EVERY: Final = 1.0
@@ -42,9 +46,25 @@ def acts_here() -> bool:
     return bool(conf.getboolean("runctl", "act_in_api_server", fallback=False))
 
 
+_threads: Final = ThreadPoolExecutor(8, thread_name_prefix="runctl-api")
+"""For what waits for vendors; what only reads has the server's own threads, and waits for none of these."""
+
+
 async def apart(doing: Coroutine[Any, Any, T]) -> T:
     """Run in an event loop of its own: whatever blocks there holds up nobody else's answer."""
-    return await asyncio.to_thread(in_own_loop, doing)
+    return await asyncio.get_running_loop().run_in_executor(_threads, in_own_loop, doing)
+
+
+async def walled(act: Callable[[KnownRun], Awaitable[Ended]], run: KnownRun) -> Ended:
+    """Act on one run; what nobody foresaw of it is its own report, and keeps no other from its end."""
+    try:
+        return await act(run)
+    except RunctlError as error:
+        said = str(error)
+    except Exception as error:
+        log.exception("%s was not ended, by an error that was not foreseen", run.where)
+        said = f"An error that was not foreseen ({type(error).__name__}); the server's log has it."
+    return Ended(run.where, describe(run.handle), "nothing", error=f"{said} The run may be alive.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +112,14 @@ class Ways:
         """Stop runs; return what became of each, and the Dag run that does it, if one does."""
         if acts_here():
             return await self._here(self.hand(reason, timeout).stop, runs), None
+
+        async def through_task(run: KnownRun) -> Ended:
+            return await self._through_task(run, reason, timeout)
+
         alive = [run for run in runs if _state(run) in FOLLOWS]
         others = [run for run in runs if _state(run) not in FOLLOWS]
         through, (left, dag_run_id) = await asyncio.gather(
-            asyncio.gather(*(self._through_task(run, reason, timeout) for run in alive)),
+            asyncio.gather(*(walled(through_task, run) for run in alive)),
             self._errand(Act.STOP, others, reason, timeout),
         )
         return [*through, *left], dag_run_id
@@ -110,18 +134,15 @@ class Ways:
 
     async def _here(self, act: Callable[[KnownRun], Awaitable[Ended]], runs: Sequence[KnownRun]) -> list[Ended]:
         async def all_of_them() -> list[Ended]:
-            return list(await asyncio.gather(*map(act, runs)))
+            return list(await asyncio.gather(*(walled(act, run) for run in runs)))
 
         return await apart(all_of_them())
 
     async def _through_task(self, run: KnownRun, reason: str | None, timeout: float) -> Ended:
         name = describe(run.handle)
-        try:
-            if foreign := await apart(_foreign(run)):
-                return Ended(run.where, name, "nothing", error=f"{foreign} Nothing was stopped; the run may be alive.")
-            return await end_owner(self.source, self.itself, run, name, self._said(reason), timeout=timeout)
-        except RunctlError as error:
-            return Ended(run.where, name, "nothing", error=f"{error} The run may be alive.")
+        if foreign := await apart(_foreign(run)):
+            return Ended(run.where, name, "nothing", error=f"{foreign} Nothing was stopped; the run may be alive.")
+        return await end_owner(self.source, self.itself, run, name, self._said(reason), timeout=timeout)
 
     async def _errand(
         self, act: Act, runs: Sequence[KnownRun], reason: str | None, timeout: float

@@ -161,6 +161,26 @@ def test_a_task_is_not_ended_for_a_handle_that_is_none_of_its_own(world: World, 
     assert "Nothing was stopped" in done["error"]
 
 
+def test_what_nobody_foresaw_of_one_run_keeps_no_other_from_its_end(
+    world: World, runs: Runs, ask: Ask, kill: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.dag("nightly", "load", "odd")
+    load, odd = runs.add("load"), runs.add("odd")
+    marked = Itself.fail
+
+    async def fail(self: Itself, where: TaskKey, note: str | None) -> None:
+        if where.task_id == "odd":
+            raise OSError("a-secret")
+        await marked(self, where, note)
+
+    monkeypatch.setattr(Itself, "fail", fail)
+    answer = ask("stop", run_id=[load, odd])
+    done = {one["task"].rpartition("/")[2]: one for one in answer["runs"]}
+    assert (done["load"]["outcome"], done["odd"]["outcome"], answer["may_be_alive"]) == ("stopped", None, True)
+    assert "not foreseen (OSError)" in done["odd"]["error"]
+    assert runs.open() == {odd}
+
+
 # -- rights ---------------------------------------------------------------------------------------------------
 
 
