@@ -4,8 +4,8 @@ A Dag file with this one line gives it::
 
     from airflow_runctl.maintenance import dag
 
-The API of airflow-runctl starts it, as the user who asks; who may start it can have any run stopped whose handle is
-known. docs/operating.md says more.
+The API of airflow-runctl starts it, as the user who asks; who may start it can have any run stopped whose handle
+they can read. docs/operating.md says more.
 """
 
 from __future__ import annotations

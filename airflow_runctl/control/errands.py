@@ -1,13 +1,14 @@
 """What a person has asked Airflow's API server to do: done there, or by a task of the maintenance Dag, in one way.
 
 An errand for a task travels as the configuration of its Dag run, which others may read, and which whoever may start
-that Dag can write as they like. So it holds no more than the places of handles and their seals, and a run is only
-touched if the handle that lies at its place is that one, opens, and was sealed for the place.
+that Dag can write as they like. So it holds no handle, only places and a digest of what is sealed there; and a run is
+only touched if the handle that lies at its place is that one, opens, and was sealed for the place.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -44,7 +45,7 @@ class Errand:
     """Something to be done.
 
     :param act: what.
-    :param runs: the places of the runs that are meant, and the seals of their handles.
+    :param runs: the places of the runs that are meant, each with the digest of its handle.
     :param reason: why, as the person said.
     :param timeout: seconds in which an end has to be confirmed.
     :param rules: what keeps a sweep from harm.
@@ -65,7 +66,8 @@ class Errand:
         return {
             "act": self.act.value,
             "runs": [
-                [where.dag_id, where.run_id, where.task_id, where.map_index, seal] for where, seal in self.runs.items()
+                [where.dag_id, where.run_id, where.task_id, where.map_index, digest]
+                for where, digest in self.runs.items()
             ],
             "reason": self.reason,
             "timeout": self.timeout,
@@ -104,9 +106,14 @@ class Errand:
             ) from error
 
 
-def seals_of(runs: Sequence[KnownRun]) -> dict[TaskKey, str]:
+def named(runs: Sequence[KnownRun]) -> dict[TaskKey, str]:
     """Return what an errand names runs by."""
-    return {run.where: str(run.handle.get("token")) for run in runs}
+    return {run.where: digest_of(run.handle) for run in runs}
+
+
+def digest_of(handle: Mapping[str, Any]) -> str:
+    """Return what tells a handle from every other one, and nothing about it."""
+    return hashlib.sha256(str(handle.get("token")).encode(errors="replace")).hexdigest()
 
 
 async def do(errand: Errand, hand: Hand) -> dict[str, Any]:
@@ -123,9 +130,9 @@ async def do(errand: Errand, hand: Hand) -> dict[str, Any]:
     known = {run.where: run for run in await Inventory(hand.source).runs()}
     act = hand.stop if errand.act is Act.STOP else hand.resume
 
-    async def one(where: TaskKey, seal: str) -> Ended:
+    async def one(where: TaskKey, digest: str) -> Ended:
         run = known.get(where)
-        if run is None or run.handle.get("token") != seal:
+        if run is None or digest_of(run.handle) != digest:
             gone = "its handle is gone: it ended, or another attempt has it by now. Nothing was done"
             return Ended(where, f"the run of {where}", "nothing", error=gone)
         return await act(run)

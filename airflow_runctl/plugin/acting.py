@@ -14,7 +14,7 @@ from fastapi import APIRouter, HTTPException, Request
 from airflow_runctl.compat.api_server import EDIT, READ
 from airflow_runctl.control.end_owner import Ended
 from airflow_runctl.control.errands import Act as ErrandAct
-from airflow_runctl.control.errands import Errand, seals_of, sweeper, swept
+from airflow_runctl.control.errands import Errand, named, sweeper, swept
 from airflow_runctl.control.inventory import ALL, Inventory, KnownRun, Scope
 from airflow_runctl.control.sweep import Rules
 from airflow_runctl.exceptions import WrongArgument
@@ -69,7 +69,7 @@ async def sweep_runs(actor: Actor, act: SweepAct, request: Request) -> SweepAnsw
         hand = ways.hand(act.reason, act.timeout)
         return SweepAnswer(**swept(await apart(sweeper(hand, rules, scope).run(dry_run=act.dry_run))))
     runs = await Inventory(source).runs(scope)
-    errand = Errand(ErrandAct.SWEEP, seals_of(runs), act.reason, act.timeout, rules, act.dry_run)
+    errand = Errand(ErrandAct.SWEEP, named(runs), act.reason, act.timeout, rules, act.dry_run)
     answer = await ways.errand(errand, act.timeout)
     if answer.outcome is None:
         return SweepAnswer(runs=[], refused=None, may_be_alive=True, dag_run_id=answer.dag_run_id)
@@ -108,8 +108,8 @@ async def _meant(actor: Caller, act: Act, request: Request) -> tuple[Ways, list[
     if act.dag_id is not None:
         dag_ids.add(act.dag_id)
     if refused := dag_ids - await actor.may(EDIT, dag_ids):
-        named = ", ".join(printable(dag_id) for dag_id in sorted(refused))
-        raise HTTPException(403, f"The login lacks the right to edit task instances of: {named}. Nothing was done.")
+        dags = ", ".join(printable(dag_id) for dag_id in sorted(refused))
+        raise HTTPException(403, f"The login lacks the right to edit task instances of: {dags}. Nothing was done.")
     return Ways(source, itself, actor.name), runs
 
 

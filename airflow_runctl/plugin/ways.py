@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 from airflow_runctl.compat import conf, tables
 from airflow_runctl.control.by_hand import Hand
 from airflow_runctl.control.end_owner import Ended, end_owner, note_of
-from airflow_runctl.control.errands import DAG_ID, OUTCOME_KEY, TASK_ID, Act, Errand, do, seals_of
+from airflow_runctl.control.errands import DAG_ID, OUTCOME_KEY, TASK_ID, Act, Errand, do, named
 from airflow_runctl.control.inventory import COMES, FOLLOWS, KnownRun
 from airflow_runctl.control.seal import describe
 from airflow_runctl.control.stop_many import Connections
@@ -159,7 +159,7 @@ class Ways:
         left = [run for run, end in zip(runs, marked, strict=True) if end is None]
         if not left:
             return refused, None
-        errand = Errand(act, seals_of(left), self._said(reason), timeout)
+        errand = Errand(act, named(left), self._said(reason), timeout)
         answer = await self.send(errand, timeout)
         if answer.outcome is None or "failed" in answer.outcome:
             doubt = _doubt(answer)

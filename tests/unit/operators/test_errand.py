@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_runctl.control.errands import DAG_ID, OUTCOME_KEY, TASK_ID, Act, Errand
+from airflow_runctl.control.errands import DAG_ID, OUTCOME_KEY, TASK_ID, Act, Errand, digest_of
 from airflow_runctl.control.sweep import Rules
 from airflow_runctl.operators.errand import DoErrandOperator
 from airflow_runctl.runs import TaskKey
@@ -50,14 +50,14 @@ def done(fake: Any, errand: Errand | dict[str, Any], runs: Runs) -> tuple[Attemp
     return attempt, outcome
 
 
-def seal(fake: Any, where: TaskKey) -> str:
-    return str(fake.xcoms[where.dag_id, where.run_id, where.task_id, where.map_index]["external_run"]["token"])
+def digest(fake: Any, where: TaskKey) -> str:
+    return digest_of(fake.xcoms[where.dag_id, where.run_id, where.task_id, where.map_index]["external_run"])
 
 
 def test_a_run_without_a_live_task_is_stopped_for_the_user_who_asked(fake: Any, runs: Runs) -> None:
     run_id = runs.add("load", "failed")
     where = runs.made[run_id]
-    attempt, outcome = done(fake, Errand(Act.STOP, {where: seal(fake, where)}, "lost"), runs)
+    attempt, outcome = done(fake, Errand(Act.STOP, {where: digest(fake, where)}, "lost"), runs)
     assert attempt.state == "success", attempt.error
     assert [(run["done"], run["outcome"]) for run in outcome["runs"]] == [("stopped directly", "stopped")]
     stored = fake.xcoms["nightly", "scheduled__1", "load", -1]
@@ -70,16 +70,16 @@ def test_a_run_without_a_live_task_is_stopped_for_the_user_who_asked(fake: Any, 
 def test_a_run_that_got_a_live_task_meanwhile_is_left_to_it(fake: Any, runs: Runs) -> None:
     run_id = runs.add("load", "running")
     where = runs.made[run_id]
-    attempt, outcome = done(fake, Errand(Act.STOP, {where: seal(fake, where)}), runs)
+    attempt, outcome = done(fake, Errand(Act.STOP, {where: digest(fake, where)}), runs)
     assert attempt.state == "failed"
     assert "may be alive" in attempt.said
     assert "has a live attempt again" in outcome["runs"][0]["error"]
     assert runs.open() == {run_id}
 
 
-def test_a_seal_that_is_not_that_of_the_place_stops_nothing(fake: Any, runs: Runs) -> None:
+def test_a_handle_that_is_not_the_one_that_was_meant_stops_nothing(fake: Any, runs: Runs) -> None:
     run_id, other = runs.add("load", "failed"), runs.add("other", "failed")
-    errand = Errand(Act.STOP, {runs.made[run_id]: seal(fake, runs.made[other])})
+    errand = Errand(Act.STOP, {runs.made[run_id]: digest(fake, runs.made[other])})
     attempt, outcome = done(fake, errand, runs)
     assert attempt.state == "failed"
     assert "its handle is gone" in outcome["runs"][0]["error"]
@@ -92,7 +92,7 @@ def test_a_sweep_asks_for_the_dag_run_where_that_owns_a_run(fake: Any, runs: Run
 
     run_id = runs.add("load", "success", dag_run, ownership=Ownership.DAG_RUN)
     where = runs.made[run_id]
-    errand = Errand(Act.SWEEP, {where: seal(fake, where)}, rules=Rules(min_age=0, look_again=0), dry_run=False)
+    errand = Errand(Act.SWEEP, {where: digest(fake, where)}, rules=Rules(min_age=0, look_again=0), dry_run=False)
     attempt, outcome = done(fake, errand, runs)
     assert attempt.state == "success", attempt.error
     assert [run["outcome"] for run in outcome["runs"]] == ([] if dag_run == "running" else ["stopped"])

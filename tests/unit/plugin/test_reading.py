@@ -180,6 +180,7 @@ def test_a_second_look_is_a_new_one(world: World) -> None:
     """What was read for a list is not taken for true later on, as right before a stop."""
     import asyncio
 
+    from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import update
@@ -202,6 +203,9 @@ def test_a_second_look_is_a_new_one(world: World) -> None:
         with create_session() as session:
             session.execute(update(TaskInstance).values(state="success"))
         third = await Inventory(source).again(first)
+        with create_session() as session:
+            session.execute(update(DagRun).values(state="failed"))
+        assert await source.dag_run_state(first.where.dag_id, first.where.run_id) == "failed"
         assert second is not None
         assert third is not None
         return first.standing, second.standing, third.dag_run
