@@ -5,6 +5,7 @@ import shlex
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -111,6 +112,26 @@ def orphan(cases: Cases, vendor: str = "axiom") -> Case:
     case.wait_for_state("failed")
     assert case.open() == 1
     return case
+
+
+def test_one_of_several_mapped_runs_is_stopped(
+    own_airflow: RealAirflow, own_sandbox: Sandbox, user: Any, tmp_path: Path
+) -> None:
+    uma, conf = user("uma", "USER"), {"go": str(tmp_path / "go")}
+    case = Cases(own_airflow, own_sandbox).start("mapped_runs", "snaplogic", names=("-a", "-b", "-c"), conf=conf)
+    for index in range(3):
+        case.wait_for_handle(map_index=index, timeout=180)
+        own_airflow.triggerer_of(case.dag_id, case.run_id, "run", index, timeout=180)
+    listed = uma("GET", f"runs?dag_id={case.dag_id}")["runs"]
+    assert sorted(run["map_index"] for run in listed) == [0, 1, 2]
+    which = {"dag_id": case.dag_id, "dag_run_id": case.run_id, "map_index": 1}
+    stopped = uma("POST", "stop", timeout=45, **which)
+    assert [done["outcome"] for done in stopped["runs"]] == ["stopped"], stopped
+    states = [own_airflow.task_state(case.dag_id, case.run_id, "run", index) for index in range(3)]
+    assert states == ["deferred", "failed", "deferred"]
+    assert case.open() == 2
+    own_airflow.mark_dag_run(case.dag_id, case.run_id, "failed")
+    case.wait_until_stopped()
 
 
 def test_the_ways_in_which_the_api_stops_runs(own_airflow: RealAirflow, own_sandbox: Sandbox, user: Any) -> None:

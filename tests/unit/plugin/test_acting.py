@@ -23,7 +23,7 @@ from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.transport.aio import in_own_loop
 from tests.unit.connections import Connections
 from tests.unit.known_runs import Runs
-from tests.unit.plugin.conftest import AUDIT, HANDLE, World
+from tests.unit.plugin.conftest import AUDIT, HANDLE, SITE, World
 
 pytestmark = pytest.mark.usefixtures("brisk")
 
@@ -125,6 +125,15 @@ def test_a_run_whose_task_is_alive_is_stopped_through_its_task(world: World, run
     assert world.state(runs.made[run_id]) == ("failed", said)
     assert runs.open() == set()
     assert world.client("viewer").get("/runctl/runs").json()["total"] == 0
+
+
+def test_a_page_of_airflows_own_acts_with_the_session_of_its_user(world: World, runs: Runs, kill: None) -> None:
+    world.dag("nightly", "load")
+    run_id = runs.add("load")
+    client = world.client("user", cookie=True, origin=SITE)
+    answer = client.post("/runctl/stop", json={"run_id": [run_id], "timeout": 2})
+    assert [done["outcome"] for done in answer.json()["runs"]] == ["stopped"], answer.text
+    assert world.state(runs.made[run_id]) == ("failed", "Run stopped by hand: by user-ann over the API")
 
 
 def test_a_mark_that_stops_nothing_is_no_stop(world: World, runs: Runs, ask: Ask) -> None:
