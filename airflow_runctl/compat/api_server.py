@@ -75,6 +75,14 @@ class Rights:
             self.dags(method, self._manager.get_authorized_dag_ids(user=self._user, method=method))
         )
 
+    def start(self, dag_id: str) -> bool:
+        """Return True if the user may start a Dag."""
+        details = DagDetails(id=dag_id, **_teams_of([dag_id]).get(dag_id, {}))
+        may = self._manager.is_authorized_dag(
+            method="POST", access_entity=DagAccessEntity.RUN, details=details, user=self._user
+        )
+        return bool(may)
+
     def try_connection(self, conn_id: str) -> bool:
         """Return True if the user may test a connection, by Airflow's own rule for that."""
         details = ConnectionDetails(conn_id=conn_id, **_team_of_connection(conn_id))

@@ -54,7 +54,7 @@ async def resume_runs(actor: Actor, act: Act, request: Request) -> Doings:
 async def sweep_runs(actor: Actor, act: SweepAct, request: Request) -> SweepAnswer:
     """Find runs whose owner is over, of the Dags that the user may edit, and stop them if told to."""
     source, itself = source_for(actor, EDIT, request)
-    ways = Ways(source, itself, actor.name)
+    ways = Ways(source, itself, actor)
     scope = Scope(vendor=act.vendor, conn_id=act.conn_id, dag_id=act.dag_id)
     rules = Rules(
         act.min_age,
@@ -83,7 +83,7 @@ async def test_connection(asking: Asking, act: TestAct, request: Request) -> Tri
         raise HTTPException(403, "The login lacks the right to test this connection.")
     source, itself = source_for(asking, EDIT, request)
     errand = Errand(ErrandAct.TEST, conn_id=act.conn_id, timeout=act.timeout)
-    answer = await Ways(source, itself, asking.name).errand(errand, act.timeout)
+    answer = await Ways(source, itself, asking).errand(errand, act.timeout)
     if answer.outcome is None:
         return Tried(worked=None, said="The task that tries it has not ended yet.", dag_run_id=answer.dag_run_id)
     worked, said = answer.outcome["worked"], answer.outcome["said"]
@@ -110,15 +110,15 @@ async def _meant(actor: Caller, act: Act, request: Request) -> tuple[Ways, list[
     if refused := dag_ids - await actor.may(EDIT, dag_ids):
         dags = ", ".join(printable(dag_id) for dag_id in sorted(refused))
         raise HTTPException(403, f"The login lacks the right to edit task instances of: {dags}. Nothing was done.")
-    return Ways(source, itself, actor.name), runs
+    return Ways(source, itself, actor), runs
 
 
 def _dry(runs: list[KnownRun]) -> Doings:
     from airflow_runctl.control.seal import describe
 
-    return _done([Ended(run.where, describe(run.handle), "nothing: a dry run") for run in runs], None)
+    return _done([Ended(run.where, describe(run.handle), "nothing: a dry run") for run in runs], [])
 
 
-def _done(ended: list[Ended], dag_run_id: str | None) -> Doings:
+def _done(ended: list[Ended], dag_run_ids: list[str]) -> Doings:
     runs = [Done(**one.out()) for one in ended]
-    return Doings(runs=runs, may_be_alive=any(one.may_be_alive for one in ended), dag_run_id=dag_run_id)
+    return Doings(runs=runs, may_be_alive=any(one.may_be_alive for one in ended), dag_run_ids=dag_run_ids)

@@ -14,12 +14,12 @@ import shlex
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from airflow_runctl.compat import conf, tables
 from airflow_runctl.control.by_hand import Hand
-from airflow_runctl.control.end_owner import Ended, end_owner, note_of
+from airflow_runctl.control.end_owner import MARKED, Ended, end_owner, note_of
 from airflow_runctl.control.errands import DAG_ID, OUTCOME_KEY, TASK_ID, Act, Errand, do, named
 from airflow_runctl.control.inventory import COMES, FOLLOWS, KnownRun
 from airflow_runctl.control.seal import describe
@@ -27,6 +27,7 @@ from airflow_runctl.control.stop_many import Connections
 from airflow_runctl.exceptions import AirflowRefused, ConnectionUnreadable, RunctlError
 from airflow_runctl.plugin.channel import TablesChannel
 from airflow_runctl.plugin.itself import Itself
+from airflow_runctl.plugin.login import Caller
 from airflow_runctl.plugin.source import Tables, asked
 from airflow_runctl.runs import StopOutcome, TaskKey
 from airflow_runctl.transport.aio import in_own_loop
@@ -79,18 +80,22 @@ class Answer:
     dag_run_id: str | None = None
 
 
+Acted = tuple[list[Ended], list[str]]
+"""What became of each run, and the runs of the maintenance Dag that have a part in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ways:
     """The ways, for one user.
 
     :param source: tells of the runs that are meant.
     :param itself: Airflow, as the user.
-    :param name: the user, for records.
+    :param caller: the user.
     """
 
     source: Tables
     itself: Itself
-    name: str
+    caller: Caller
 
     def hand(self, reason: str | None, timeout: float) -> Hand:
         """Return the user's hand."""
@@ -99,44 +104,58 @@ class Ways:
 
     @property
     def _by(self) -> str:
-        return f"{self.name} over the API"
+        return f"{self.caller.name} over the API"
 
     def _said(self, reason: str | None) -> str:
         return f"{reason} ({self._by})" if reason else f"by {self._by}"
 
     # -- single runs -----------------------------------------------------------------------------------------
 
-    async def stop(
-        self, runs: Sequence[KnownRun], reason: str | None, timeout: float
-    ) -> tuple[list[Ended], str | None]:
-        """Stop runs; return what became of each, and the Dag run that does it, if one does."""
+    async def stop(self, runs: Sequence[KnownRun], reason: str | None, timeout: float) -> Acted:
+        """Stop runs."""
         if acts_here():
-            return await self._here(self.hand(reason, timeout).stop, runs), None
-
-        async def through_task(run: KnownRun) -> Ended:
-            return await self._through_task(run, reason, timeout)
-
+            return await self._here(self.hand(reason, timeout).stop, runs), []
+        why = await self._no_dag() if runs else None
         alive = [run for run in runs if _state(run) in FOLLOWS]
         others = [run for run in runs if _state(run) not in FOLLOWS]
-        through, (left, dag_run_id) = await asyncio.gather(
-            asyncio.gather(*(walled(through_task, run) for run in alive)),
-            self._errand(Act.STOP, others, reason, timeout),
+        (through, later), (left, at_once) = await asyncio.gather(
+            self._through_tasks(alive, reason, timeout, why), self._errand(Act.STOP, others, reason, timeout, why)
         )
-        return [*through, *left], dag_run_id
+        return [*through, *left], [*at_once, *later]
 
-    async def resume(
-        self, runs: Sequence[KnownRun], reason: str | None, timeout: float
-    ) -> tuple[list[Ended], str | None]:
-        """Resume suspended runs; return what became of each, and the Dag run that does it, if one does."""
+    async def resume(self, runs: Sequence[KnownRun], reason: str | None, timeout: float) -> Acted:
+        """Resume suspended runs."""
         if acts_here():
-            return await self._here(self.hand(reason, timeout).resume, runs), None
-        return await self._errand(Act.RESUME, runs, reason, timeout)
+            return await self._here(self.hand(reason, timeout).resume, runs), []
+        return await self._errand(Act.RESUME, runs, reason, timeout, await self._no_dag() if runs else None)
 
     async def _here(self, act: Callable[[KnownRun], Awaitable[Ended]], runs: Sequence[KnownRun]) -> list[Ended]:
         async def all_of_them() -> list[Ended]:
             return list(await asyncio.gather(*(walled(act, run) for run in runs)))
 
         return await apart(all_of_them())
+
+    async def _through_tasks(
+        self, runs: Sequence[KnownRun], reason: str | None, timeout: float, why: str | None
+    ) -> Acted:
+        """Stop runs through their tasks; what no kill stopped in half of the time is the maintenance Dag's.
+
+        A kill can be lost: below Airflow 3.3 no trigger hears of one, and on no version one that has not begun.
+        """
+        for_kill = timeout if why else timeout / 2
+
+        async def one(run: KnownRun) -> Ended:
+            return await self._through_task(run, reason, for_kill)
+
+        ended = await asyncio.gather(*(walled(one, run) for run in runs))
+        lost = [run for run, end in zip(runs, ended, strict=True) if end.how == MARKED and end.may_be_alive]
+        if not lost or timeout <= 0:
+            return ended, []
+        if why:
+            return [_advised(end, run) if run in lost else end for run, end in zip(runs, ended, strict=True)], []
+        seen = [end for run, end in zip(runs, ended, strict=True) if run not in lost]
+        left, dag_run_ids = await self._errand(Act.STOP, lost, reason, timeout - for_kill, None)
+        return [*seen, *left], dag_run_ids
 
     async def _through_task(self, run: KnownRun, reason: str | None, timeout: float) -> Ended:
         name = describe(run.handle)
@@ -145,29 +164,27 @@ class Ways:
         return await end_owner(self.source, self.itself, run, name, self._said(reason), timeout=timeout)
 
     async def _errand(
-        self, act: Act, runs: Sequence[KnownRun], reason: str | None, timeout: float
-    ) -> tuple[list[Ended], str | None]:
-        """Let the maintenance Dag do it; without it, say what to do on a worker."""
-        if not runs:
-            return [], None
-        if why := await self._no_dag():
-            return [
-                Ended(run.where, describe(run.handle), "nothing", error=f"{why} {by_hand(act, run)}") for run in runs
-            ], None
+        self, act: Act, runs: Sequence[KnownRun], reason: str | None, timeout: float, why: str | None
+    ) -> Acted:
+        """Let the maintenance Dag do it; without it, say what to do on a worker.
+
+        :param why: why it does nothing, if that is so.
+        """
+        if why:
+            return [_undone(run, f"{why} {by_hand(act, run)}") for run in runs], []
         marked = [await self._let_go(run, reason) for run in runs] if act is Act.STOP else [None] * len(runs)
         refused = [end for end in marked if end is not None]
         left = [run for run, end in zip(runs, marked, strict=True) if end is None]
         if not left:
-            return refused, None
-        errand = Errand(act, named(left), self._said(reason), timeout)
-        answer = await self.send(errand, timeout)
-        if answer.outcome is None or "failed" in answer.outcome:
-            doubt = _doubt(answer)
-            handed = [_handed_on(run, doubt) for run in left]
-        else:
-            said = {one["task"]: one for one in answer.outcome["runs"]}
-            handed = [_read(run, said.get(str(run.where)), _doubt(answer)) for run in left]
-        return [*refused, *handed], answer.dag_run_id
+            return refused, []
+        try:
+            answer = await self.send(Errand(act, named(left), self._said(reason), timeout), timeout)
+        except RunctlError as error:
+            return [*refused, *(_undone(run, f"{error} {by_hand(act, run)}") for run in left)], []
+        outcome, doubt = answer.outcome or {}, _doubt(answer)
+        said = {one["task"]: one for one in outcome.get("runs", ())}
+        handed = [_read(run, said.get(str(run.where)), doubt) for run in left]
+        return [*refused, *handed], [answer.dag_run_id] if answer.dag_run_id else []
 
     async def _let_go(self, run: KnownRun, reason: str | None) -> Ended | None:
         """Mark a task that is to be tried again as failed, so that no further attempt goes on with its run."""
@@ -181,19 +198,19 @@ class Ways:
 
     # -- the maintenance Dag --------------------------------------------------------------------------------------
 
-    async def no_way(self) -> str | None:
-        """Return why neither the API server nor the maintenance Dag speaks to vendors here; ``None`` if one does."""
-        return None if acts_here() else await self._no_dag()
-
     async def _no_dag(self) -> str | None:
         """Return why the maintenance Dag does nothing; ``None`` if it will."""
         try:
             found = await self.itself.ask("GET", "dags", DAG_ID, to=f"show the Dag {DAG_ID}")
         except AirflowRefused as error:
-            return f"{error} [runctl] act_in_api_server is off."
+            return f"{error} {OFF}"
         if found is None or found.get("is_stale"):
-            return f"There is no Dag {DAG_ID} (from airflow_runctl.maintenance import dag), and {OFF}"
-        return f"The Dag {DAG_ID} is paused, and {OFF}" if found.get("is_paused") else None
+            return f"There is no Dag {DAG_ID} (from airflow_runctl.maintenance import dag). {OFF}"
+        if found.get("is_paused"):
+            return f"The Dag {DAG_ID} is paused. {OFF}"
+        if not await asyncio.to_thread(self.caller.rights.start, DAG_ID):
+            return f"The login lacks the right to start the Dag {DAG_ID}. {OFF}"
+        return None
 
     async def send(self, errand: Errand, timeout: float) -> Answer:
         """Start the maintenance Dag with an errand, as the user, and wait for what it came to.
@@ -243,10 +260,13 @@ COMMANDS: Final = {
 }
 
 
-def by_hand(act: Act, run: KnownRun) -> str:
-    """Return what to do on a worker, where a connection can be read."""
-    run_id = shlex.quote(str(run.handle.get("run_id")))
-    return f"Nothing was done, and the run may be alive. On a worker: runctl {act.value} {run_id} --yes"
+def by_hand(act: Act, run: KnownRun, *, done: bool = False) -> str:
+    """Return what to do on a worker, where a connection can be read.
+
+    :param done: True if something was done, in vain.
+    """
+    before = "" if done else "Nothing was done, and the run may be alive. "
+    return f"{before}On a worker: runctl {act.value} {shlex.quote(str(run.handle.get('run_id')))} --yes"
 
 
 def _state(run: KnownRun) -> str | None:
@@ -273,6 +293,15 @@ def _doubt(answer: Answer) -> str:
 
 
 HANDED_ON: Final = "handed to the maintenance Dag"
+
+
+def _undone(run: KnownRun, why: str) -> Ended:
+    return Ended(run.where, describe(run.handle), "nothing", error=why)
+
+
+def _advised(end: Ended, run: KnownRun) -> Ended:
+    """Return the same with what is to be done by hand about a kill that stopped nothing."""
+    return replace(end, error=f"{end.error}. {by_hand(Act.STOP, run, done=True)}")
 
 
 def _handed_on(run: KnownRun, doubt: str) -> Ended:

@@ -156,7 +156,7 @@ class Doings(BaseModel):
 
     runs: list[Done]
     may_be_alive: bool = Field(description="true if one was not seen to be over")
-    dag_run_id: str | None = Field(None, description="the run of the maintenance Dag that does it, if one does")
+    dag_run_ids: list[str] = Field(description="the runs of the maintenance Dag that have a part in it")
 
 
 class Swept(BaseModel):

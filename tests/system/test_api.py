@@ -86,7 +86,7 @@ class User:
         """Stop a case's run; return what became of it."""
         answer = self("POST", "stop", **{"run_id": [self.run_of(case)], "timeout": 45, **more})
         [done] = answer["runs"]
-        return {**done, "dag_run_id": answer["dag_run_id"], "may_be_alive": answer["may_be_alive"]}
+        return {**done, "dag_run_ids": answer["dag_run_ids"], "may_be_alive": answer["may_be_alive"]}
 
 
 @pytest.fixture
@@ -143,6 +143,8 @@ def test_the_ways_in_which_the_api_stops_runs(own_airflow: RealAirflow, own_sand
     for case, state in zip(living, ("deferred", "running"), strict=True):
         case.wait_for_handle(timeout=180)
         case.wait_for_state(state, timeout=180)
+    # Below 3.3 a kill that comes before the trigger has begun is lost.
+    own_airflow.triggerer_of(living[0].dag_id, living[0].run_id, "run")
 
     # Who sees what, and who may do what.
     listed = viewer("GET", "runs")
@@ -202,7 +204,7 @@ def test_the_ways_in_which_the_api_stops_runs(own_airflow: RealAirflow, own_sand
     [shown] = uma("GET", f"runs/{quote(uma.run_of(lost))}")["runs"]
     assert shown["now"].endswith("(running)")
     done = uma.stop(lost)
-    assert (done["done"], done["outcome"], done["dag_run_id"]) == ("stopped directly", "stopped", None), done
+    assert (done["done"], done["outcome"], done["dag_run_ids"]) == ("stopped directly", "stopped", []), done
     assert lost.open() == 0
     assert uma("GET", "runs")["total"] == 0
     assert admin("POST", "test", conn_id="axiom_default")["worked"] is True

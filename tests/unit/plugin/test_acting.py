@@ -143,7 +143,20 @@ def test_a_mark_that_stops_nothing_is_no_stop(world: World, runs: Runs, ask: Ask
     [done] = answer["runs"]
     assert (done["outcome"], answer["may_be_alive"]) == ("requested", True)
     assert "may be alive" in done["error"]
+    assert f"On a worker: runctl stop {run_id} --yes" in done["error"]
     assert runs.open() == {run_id}
+
+
+def test_what_no_kill_has_stopped_the_maintenance_dag_stops(
+    world: World, runs: Runs, ask: Ask, maintenance: list[dict[str, Any]]
+) -> None:
+    world.dag("nightly", "load")
+    run_id, orphan = runs.add("load", "deferred"), runs.add("orphan", "failed", dag_id="weekly")
+    answer = ask("stop", run_id=[run_id, orphan], timeout=1)
+    done = {one["task"].rpartition("/")[2]: one["outcome"] for one in answer["runs"]}
+    assert (done, answer["may_be_alive"]) == ({"load": "stopped", "orphan": "stopped"}, False)
+    assert (runs.open(), world.state(runs.made[run_id])[0]) == (set(), "failed")
+    assert len(answer["dag_run_ids"]) == len(maintenance) == 2
 
 
 def test_airflows_own_log_of_actions_names_the_user(world: World, runs: Runs, ask: Ask, kill: None) -> None:
@@ -226,7 +239,7 @@ def test_without_a_word_which_runs_nothing_is_done(ask: Ask, path: str) -> None:
 
 
 def test_an_id_that_is_not_known_stops_nothing(ask: Ask) -> None:
-    assert ask("stop", run_id=["no-such-run"]) == {"runs": [], "may_be_alive": False, "dag_run_id": None}
+    assert ask("stop", run_id=["no-such-run"]) == {"runs": [], "may_be_alive": False, "dag_run_ids": []}
 
 
 def test_a_dry_run_does_nothing(world: World, runs: Runs, ask: Ask) -> None:
@@ -260,7 +273,7 @@ def test_the_maintenance_dag_stops_it(world: World, runs: Runs, ask: Ask, mainte
     assert (done["done"], done["outcome"], done["error"]) == ("stopped directly", "stopped", None)
     assert (answer["may_be_alive"], runs.open()) == (False, set())
     [conf] = maintenance
-    assert answer["dag_run_id"]
+    assert len(answer["dag_run_ids"]) == 1
     assert [place[:4] for place in conf["runs"]] == [["nightly", "scheduled__1", "load", -1]]
     assert run_id not in str(conf), "the configuration tells nothing of the run itself"
     assert "token" not in str(conf)
@@ -289,9 +302,12 @@ def test_the_maintenance_dag_is_started_with_the_rights_of_the_user(
         return bool(before(self, details=details, **more))
 
     monkeypatch.setattr(SimpleAuthManager, "is_authorized_dag", is_authorized)
-    run_id = runs.add("load", "failed")
-    assert "Airflow refuses to start the Dag" in ask("stop", status=403, run_id=[run_id])["detail"]
-    assert (maintenance, runs.open()) == ([], {run_id})
+    world.dag("nightly", "load")
+    run_id = runs.add("load", "up_for_retry")
+    [done] = ask("stop", run_id=[run_id])["runs"]
+    assert "lacks the right to start the Dag runctl_maintenance" in done["error"]
+    assert (done["done"], maintenance, runs.open()) == ("nothing", [], {run_id})
+    assert world.state(runs.made[run_id])[0] == "up_for_retry"
 
 
 def test_a_handle_that_was_exchanged_meanwhile_is_left_alone(runs: Runs) -> None:
@@ -317,7 +333,7 @@ def test_the_api_server_stops_it_itself_where_it_may(world: World, runs: Runs, a
     assert shown["now"].endswith("(running)")
     answer = ask("stop", run_id=[run_id], reason="lost")
     [done] = answer["runs"]
-    assert (done["done"], done["outcome"], answer["dag_run_id"]) == ("stopped directly", "stopped", None)
+    assert (done["done"], done["outcome"], answer["dag_run_ids"]) == ("stopped directly", "stopped", [])
     assert runs.open() == set()
     row = tables.stored(AUDIT, runs.made[run_id])
     assert row is not None
