@@ -1,5 +1,6 @@
 """The API in the API server of a real Airflow: who sees what, and each way in which a run is stopped."""
 
+import json
 import os
 import shlex
 import signal
@@ -208,3 +209,8 @@ def test_the_ways_in_which_the_api_stops_runs(own_airflow: RealAirflow, own_sand
     assert lost.open() == 0
     assert uma("GET", "runs")["total"] == 0
     assert admin("POST", "test", conn_id="axiom_default")["worked"] is True
+    # A connection that only Airflow's database knows.
+    row = json.loads(own_sandbox.connections["AIRFLOW_CONN_AXIOM_DEFAULT"])
+    body = {"connection_id": "axiom_stored", **{name: row[name] for name in ("conn_type", "host", "password")}}
+    own_airflow.request("POST", "connections", body={**body, "extra": json.dumps(row["extra"])})
+    assert admin("POST", "test", conn_id="axiom_stored")["worked"] is True
