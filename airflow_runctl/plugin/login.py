@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from fastapi import Depends, HTTPException, Request, Security
+from fastapi import Depends, HTTPException, Request, Response, Security
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from airflow_runctl.compat.api_server import EDIT, LOGIN_COOKIE, READ, Rights, own_sites, who_asks
@@ -47,6 +47,7 @@ class Caller:
 
 async def caller(
     request: Request,
+    response: Response,
     token: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)],
     cookie: Annotated[str | None, Security(session)],
 ) -> Caller:
@@ -54,6 +55,7 @@ async def caller(
 
     :raises HTTPException: 401 without a login, 403 from another site.
     """
+    response.headers["Cache-Control"] = "no-store"  # it is this user's answer
     check_site(request.method, request.headers, by_cookie=token is None and cookie is not None)
     user = await who_asks(request, token.credentials if token else None)
     credential = {"Authorization": f"Bearer {token.credentials}"} if token else {"Cookie": f"{LOGIN_COOKIE}={cookie}"}

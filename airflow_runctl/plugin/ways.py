@@ -24,7 +24,7 @@ from airflow_runctl.control.errands import DAG_ID, OUTCOME_KEY, TASK_ID, Act, Er
 from airflow_runctl.control.inventory import COMES, FOLLOWS, KnownRun
 from airflow_runctl.control.seal import describe
 from airflow_runctl.control.stop_many import Connections
-from airflow_runctl.exceptions import AirflowRefused, ConnectionUnreadable, RunctlError
+from airflow_runctl.exceptions import AirflowRefused, AirflowUnreachable, ConnectionUnreadable, RunctlError
 from airflow_runctl.plugin.channel import TablesChannel
 from airflow_runctl.plugin.itself import Itself
 from airflow_runctl.plugin.login import Caller
@@ -223,16 +223,23 @@ class Ways:
         if started is None:
             raise RunctlError(f"The Dag {DAG_ID} is gone. Nothing was done.")
         where = TaskKey(DAG_ID, str(started["dag_run_id"]), TASK_ID)
-        until = time.monotonic() + timeout
+        return Answer(await self._outcome(where, time.monotonic() + timeout), where.run_id)
+
+    async def _outcome(self, where: TaskKey, until: float) -> dict[str, Any] | None:
+        """Return what a task of the Dag came to; ``None`` if it is not seen in time. The task goes on all the same."""
         while True:
-            over = await asked(tables.dag_run_state)(where.dag_id, where.run_id) in ENDED
-            row = await asked(tables.stored)(OUTCOME_KEY, where)
+            try:
+                over = await asked(tables.dag_run_state)(where.dag_id, where.run_id) in ENDED
+                row = await asked(tables.stored)(OUTCOME_KEY, where)
+            except AirflowUnreachable as error:
+                log.warning("What %s came to is not known yet: %s", where, error)
+                over, row = False, None
             if row is not None and isinstance(row[0], dict):
-                return Answer(row[0], where.run_id)
+                return row[0]
             if over:
-                return Answer({"failed": "the task ended without a word"}, where.run_id)
+                return {"failed": "the task ended without a word"}
             if time.monotonic() + LOOK_EVERY > until:
-                return Answer(None, where.run_id)
+                return None
             await asyncio.sleep(LOOK_EVERY)
 
     # -- both -------------------------------------------------------------------------------------------------------

@@ -279,6 +279,22 @@ def test_the_maintenance_dag_stops_it(world: World, runs: Runs, ask: Ask, mainte
     assert "token" not in str(conf)
 
 
+def test_a_database_that_is_away_for_a_moment_makes_no_errand_undone(
+    runs: Runs, ask: Ask, maintenance: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = runs.add("load", "failed")
+    there, failures = tables.stored, [OSError("away"), OSError("away")]
+
+    def stored(key: str, where: TaskKey) -> Any:
+        if key == OUTCOME_KEY and failures:
+            raise failures.pop()
+        return there(key, where)
+
+    monkeypatch.setattr(tables, "stored", stored)
+    [done] = ask("stop", run_id=[run_id])["runs"]
+    assert (done["outcome"], done["error"], failures) == ("stopped", None, [])
+
+
 def test_a_task_that_waits_for_its_next_try_gets_none(
     world: World, runs: Runs, ask: Ask, maintenance: list[dict[str, Any]]
 ) -> None:

@@ -48,6 +48,7 @@ def test_runs_that_may_be_alive_are_listed_with_their_owners(world: World) -> No
     world.add("nightly", "over", "success", audit={"run_id": "three", "state": "succeeded"})
     answer = world.client("viewer").get("/runctl/runs")
     assert answer.status_code == 200, answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
     assert answer.json()["total"] == 2
     lost, load = answer.json()["runs"]
     assert (lost["run_id"], lost["standing"], lost["why"]) == ("two", "orphan", "its task is over (failed)")
