@@ -42,9 +42,20 @@ LOOK_EVERY: Final = 1.0
 ENDED: Final = frozenset({"success", "failed"})
 
 
+YES: Final = frozenset({"true", "t", "1"})
+NO: Final = frozenset({"false", "f", "0"})
+"""What Airflow takes for a boolean in its configuration; its own error about another word is of no public type."""
+
+
 def acts_here() -> bool:
-    """Return True if the API server may speak to vendors."""
-    return bool(conf.getboolean("runctl", "act_in_api_server", fallback=False))
+    """Return True if the API server may speak to vendors.
+
+    :raises RunctlError: if the configuration does not say.
+    """
+    said = str(conf.get("runctl", "act_in_api_server", fallback="false")).strip().lower()
+    if said not in YES | NO:
+        raise RunctlError("[runctl] act_in_api_server is neither true nor false. Nothing was done.")
+    return said in YES
 
 
 _threads: Final = ThreadPoolExecutor(8, thread_name_prefix="runctl-api")

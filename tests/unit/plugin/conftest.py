@@ -43,7 +43,6 @@ def airflow_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         environment.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "ann:admin,vic:viewer")
         environment.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(home / "passwords.json"))
         environment.setenv("AIRFLOW__LOGGING__BASE_LOG_FOLDER", str(home / "logs"))
-        environment.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
         (home / "passwords.json").write_text(json.dumps({"ann": "a", "vic": "v"}))
         import_all_models()
         Base.metadata.create_all(settings.engine)
@@ -190,7 +189,7 @@ def _fresh(table: Any, number: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def world(airflow_app: Any) -> Iterator[World]:
+def world(airflow_app: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     from airflow.models.dag import DagModel
     from airflow.models.dagbundle import DagBundleModel
     from airflow.models.dagrun import DagRun
@@ -198,6 +197,7 @@ def world(airflow_app: Any) -> Iterator[World]:
     from airflow.utils.session import create_session
     from sqlalchemy import delete, text
 
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")  # as the API server does
     yield World(airflow_app)
     with create_session() as session:
         for xcoms in XCOM_TABLES:

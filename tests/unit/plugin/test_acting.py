@@ -358,6 +358,14 @@ def test_the_api_server_stops_it_itself_where_it_may(world: World, runs: Runs, a
     assert tables.stored(HANDLE, runs.made[run_id]) is None
 
 
+def test_a_setting_without_sense_is_named(runs: Runs, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__RUNCTL__ACT_IN_API_SERVER", "maybe")
+    run_id = runs.add("load", "failed")
+    for path in ("stop", "resume"):
+        said = ask(path, status=409, run_id=[run_id])["detail"]
+        assert said == "[runctl] act_in_api_server is neither true nor false. Nothing was done."
+
+
 def test_a_vendor_that_cannot_resume_says_so(runs: Runs, ask: Ask, acts_here: None) -> None:
     run_id = runs.add("load", "failed")
     [done] = ask("resume", run_id=[run_id])["runs"]
