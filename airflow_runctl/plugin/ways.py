@@ -91,6 +91,23 @@ class Answer:
     dag_run_id: str | None = None
 
 
+@dataclass(slots=True)
+class Marking:
+    """Marks a task, and remembers that it did.
+
+    :param itself: Airflow, as the user.
+    :param is_done: True once the task is marked.
+    """
+
+    itself: Itself
+    is_done: bool = False
+
+    async def fail(self, where: TaskKey, note: str | None) -> None:
+        """Mark a task instance as failed."""
+        await self.itself.fail(where, note)
+        self.is_done = True
+
+
 Acted = tuple[list[Ended], list[str]]
 """What became of each run, and the runs of the maintenance Dag that have a part in it."""
 
@@ -172,7 +189,13 @@ class Ways:
         name = describe(run.handle)
         if foreign := await apart(_foreign(run)):
             return Ended(run.where, name, "nothing", error=f"{foreign} Nothing was stopped; the run may be alive.")
-        return await end_owner(self.source, self.itself, run, name, self._said(reason), timeout=timeout)
+        marking = Marking(self.itself)
+        try:
+            return await end_owner(self.source, marking, run, name, self._said(reason), timeout=timeout)
+        except RunctlError as error:
+            if not marking.is_done:
+                raise
+            return Ended(run.where, name, MARKED, StopOutcome.REQUESTED, error=f"{error} The run may be alive")
 
     async def _errand(
         self, act: Act, runs: Sequence[KnownRun], reason: str | None, timeout: float, why: str | None

@@ -147,16 +147,32 @@ def test_a_mark_that_stops_nothing_is_no_stop(world: World, runs: Runs, ask: Ask
     assert runs.open() == {run_id}
 
 
+def test_a_mark_whose_outcome_cannot_be_read_is_told_as_one(
+    world: World, runs: Runs, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.dag("nightly", "load")
+    run_id = runs.add("load")
+
+    def stored(key: str, where: TaskKey) -> Any:
+        raise OSError("away")
+
+    monkeypatch.setattr(tables, "stored", stored)
+    [done] = ask("stop", run_id=[run_id])["runs"]
+    assert (done["done"], done["outcome"]) == ("task marked as failed", "requested")
+    assert "Airflow's database does not say (OSError). The run may be alive" in done["error"]
+    assert world.state(runs.made[run_id])[0] == "failed"
+
+
 def test_what_no_kill_has_stopped_the_maintenance_dag_stops(
     world: World, runs: Runs, ask: Ask, maintenance: list[dict[str, Any]]
 ) -> None:
     world.dag("nightly", "load")
-    run_id, orphan = runs.add("load", "deferred"), runs.add("orphan", "failed", dag_id="weekly")
-    answer = ask("stop", run_id=[run_id, orphan], timeout=1)
-    done = {one["task"].rpartition("/")[2]: one["outcome"] for one in answer["runs"]}
-    assert (done, answer["may_be_alive"]) == ({"load": "stopped", "orphan": "stopped"}, False)
+    run_id = runs.add("load", "deferred")
+    answer = ask("stop", run_id=[run_id], timeout=1)
+    [done] = answer["runs"]
+    assert (done["done"], done["outcome"], answer["may_be_alive"]) == ("stopped directly", "stopped", False)
     assert (runs.open(), world.state(runs.made[run_id])[0]) == (set(), "failed")
-    assert len(answer["dag_run_ids"]) == len(maintenance) == 2
+    assert len(answer["dag_run_ids"]) == len(maintenance) == 1
 
 
 def test_airflows_own_log_of_actions_names_the_user(world: World, runs: Runs, ask: Ask, kill: None) -> None:
