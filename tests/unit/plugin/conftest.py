@@ -47,7 +47,10 @@ def airflow_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         import_all_models()
         Base.metadata.create_all(settings.engine)
         synchronize_log_template()
-        yield applications.create_app(apps="core")
+        app = applications.create_app(apps="core")
+        mounted = {getattr(route, "path", "") for route in app.routes}
+        assert "/runctl" in mounted, "this environment was made before the package had a plugin: make environment"
+        yield app
         applications.purge_cached_app()
         settings.engine.dispose()
 

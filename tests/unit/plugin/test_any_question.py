@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 from airflow_runctl.plugin.app import app
 from tests.unit.plugin.conftest import SITE, World
 
-QUESTIONS = 20
+QUESTIONS = 12
 """For each route."""
 
 SCHEMA = from_dict({**app.openapi(), "servers": [{"url": f"{SITE}/runctl"}]})
