@@ -183,6 +183,15 @@ def get_provider_info() -> Json:
                         "example": None,
                         "default": "100",
                     },
+                    "act_in_api_server": {
+                        "description": "Whether the API below /runctl speaks to vendors from the API server. If not, a "
+                        "run without a live task is stopped by the Dag runctl_maintenance "
+                        "(from airflow_runctl.maintenance import dag).",
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": None,
+                        "default": "False",
+                    },
                 },
             }
         },

@@ -15,6 +15,8 @@ rest of the package imports it from here. In the order in which one reads it:
 - ``loading.py``: loading what asking Airflow needs, before it is needed.
 - ``lineage.py``: OpenLineage's facet of a run; imported only where lineage is on.
 - ``database.py``: what only the metadata database of 2.11 tells.
+- ``dags.py``: for the Dag that the package ships.
+- ``api_server.py``, ``tables.py``: who asks Airflow 3, and what they may; its tables. Only the API server loads them.
 """
 
 from airflow_runctl.compat.channels import (
@@ -22,6 +24,7 @@ from airflow_runctl.compat.channels import (
     Channel,
     TriggererChannel,
     callback_channel,
+    dag_run_state_for_task,
     in_nobodys_name,
     is_refused_as_over,
 )
@@ -109,6 +112,7 @@ __all__ = [
     "connections_as_a_server",
     "context_of_lost_resumption",
     "dag_file_seconds",
+    "dag_run_state_for_task",
     "delete_xcom",
     "further_try_is_coming",
     "get_xcom",

@@ -112,6 +112,13 @@ class BlockingChannel:
         await _beside(Variables().delete, name)
 
 
+async def dag_run_state_for_task(dag_id: str, run_id: str) -> str | None:
+    """Return the state of a Dag run of any Dag, as a task of Airflow 3 may ask for it."""
+    comms, message = addressed("GetDagRunState", dag_id=dag_id, run_id=run_id)
+    state = (await _beside(comms.send, message)).state
+    return None if state is None else str(getattr(state, "value", state))
+
+
 class _SupervisedTriggerer:
     """The triggerer of Airflow 3: its supervisor answers messages. Only awaitable calls: it serves many."""
 

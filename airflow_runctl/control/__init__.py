@@ -57,6 +57,8 @@ In the order in which one reads them:
 ``inventory.py``          what Airflow knows of all runs that may be alive: their owners, and whether one is an orphan
 ``end_owner.py``          ending the task that owns a run, for a person, and following that to the run's end
 ``by_hand.py``            stopping or resuming one run of the inventory for a person
+``channel_source.py``     the same inventory where only named places can be asked for: in a task
+``errands.py``            what a person asked the API server for, done there or by a task
 ``strangers.py``          live runs at a vendor that Airflow does not know
 ``lost_starts.py``        starts of which nobody knows what came
 ``findings.py``           what a sweep says of each run

@@ -7,5 +7,6 @@
 - ``handles.py``: which runs an ``external_run`` names.
 - ``secret_fields.py``: credentials in template fields.
 - ``sweep.py``: stopping the runs that nobody owns any more.
+- ``errand.py``: doing what a person has asked the API for; the maintenance Dag is made of it.
 - ``snaplogic.py``, ``axiom.py``, ``vectorshift.py``, ``bctrl.py``: each vendor's operators.
 """

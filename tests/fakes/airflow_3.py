@@ -65,6 +65,9 @@ class FakeAirflow(AnyAirflow):
         self._max_tries: dict[Instance, int] = {}
         self._live: dict[Instance, uuid.UUID] = {}
         self.in_loop = False
+        self.dag_run_state: str = "running"
+        self.conf: dict[str, Any] | None = None
+        self.user: str | None = None
 
     # -- the channel -------------------------------------------------------------------------------------
 
@@ -147,6 +150,11 @@ class FakeAirflow(AnyAirflow):
             if not msg.task_ids or name in {name_of(task, msg.map_index) for task in msg.task_ids}
         }
         return TaskStatesResult(task_states={run_id: dict(wanted) for run_id in msg.run_ids or [self.run_id]})
+
+    def _on_GetDagRunState(self, msg: Any) -> Any:
+        from airflow.sdk.execution_time.comms import DagRunStateResult
+
+        return DagRunStateResult(state=self.dag_run_state)
 
     def _on_GetTaskStateStore(self, msg: Any) -> Any:
         from airflow.sdk.exceptions import ErrorType
@@ -283,6 +291,8 @@ class FakeAirflow(AnyAirflow):
                 state="running",
                 consumed_asset_events=[],
                 partition_key=None,
+                conf=copied(self.conf),
+                triggering_user_name=self.user,
             ),
             max_tries=max_tries,
             next_method=deferral.method if deferral else None,

@@ -10,13 +10,13 @@ import pytest
 from tests.places import PACKAGE
 
 COMPAT = PACKAGE / "compat"
-LOADED_BY_AIRFLOW = PACKAGE / "cli" / "in_airflow.py"
-"""Airflow loads it at every start of ``airflow``: it may not load all of compat/, only what is loaded by then."""
+LOADED_BY_AIRFLOW = {PACKAGE / room / "in_airflow.py" for room in ("cli", "plugin")}
+"""Airflow loads them at every start: they may not load all of compat/, only what is loaded by then."""
 
 FILES = sorted(
     path.relative_to(PACKAGE).as_posix()
     for path in PACKAGE.rglob("*.py")
-    if COMPAT not in path.parents and path != LOADED_BY_AIRFLOW
+    if COMPAT not in path.parents and path not in LOADED_BY_AIRFLOW
 )
 
 VERSION_NAMES = frozenset({"AIRFLOW", "IS_AIRFLOW_2", "airflow_version", "AIRFLOW_VERSION"})

@@ -92,6 +92,7 @@ def test_wheel_holds_the_package_its_types_and_its_announcements(tmp_path: Path)
     assert "provider_info = airflow_runctl.provider_info:get_provider_info" in announced
     assert "snaplogic = airflow_runctl.hooks.snaplogic:SnapLogicHook" in announced
     assert "runctl = airflow_runctl.cli.console:main" in announced
+    assert "runctl = airflow_runctl.plugin.in_airflow:RunctlPlugin" in announced
 
 
 def closure(wheel: Path) -> set[str]:

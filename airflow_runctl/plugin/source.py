@@ -1,0 +1,91 @@
+"""A source of the inventory over Airflow's own tables, for the Dags that a user may see: one question for all runs.
+
+What one look at the tables told is given out once; whoever asks again, as right before a stop, is told anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from airflow_runctl.compat import tables
+from airflow_runctl.control.inventory import LastAttempt, Scope, Stored
+from airflow_runctl.exceptions import AirflowUnreachable
+from airflow_runctl.runs import AUDIT_KEY, TaskKey
+
+T = TypeVar("T")
+
+May = Callable[[set[str]], Awaitable[frozenset[str]]]
+Limit = Callable[[TaskKey], Awaitable[float | None]]
+
+
+def asked(question: Callable[..., T]) -> Callable[..., Awaitable[T]]:
+    """Make a blocking question of ``tables`` one for an event loop; what the database does not tell is an error."""
+
+    @wraps(question)
+    async def ask(*arguments: Any) -> T:
+        try:
+            return await asyncio.to_thread(question, *arguments)
+        except Exception as error:
+            # The error's own text may name the database, and what was asked.
+            raise AirflowUnreachable(f"Airflow's database does not say ({type(error).__name__}).") from error
+
+    return ask
+
+
+class Tables:
+    """Airflow's own tables.
+
+    :param may: returns those of some Dags that the user may see; of others nothing is read.
+    :param limit: returns the ``execution_timeout`` of a task.
+    """
+
+    def __init__(self, may: May, limit: Limit) -> None:
+        self._may = may
+        self._limit = limit
+        self._stored: dict[tuple[str, TaskKey], Stored | None] = {}
+        self._attempts: dict[TaskKey, tables.Attempt | None] = {}
+        self._dag_runs: dict[tuple[str, str], str | None] = {}
+
+    async def places(self, key: str, scope: Scope) -> list[TaskKey]:
+        """Return the task instances that hold an XCom ``key``, and keep what was read on the way."""
+        dag_ids = await self._may(await asked(tables.dags_with)(key, scope.dag_id))
+        if not dag_ids:
+            return []
+        rows = await asked(tables.held)(key, AUDIT_KEY, dag_ids, scope.run_id, scope.task_id, scope.map_index)
+        for row in rows:
+            self._stored[key, row.where] = Stored(row.value, row.at)
+            self._stored[AUDIT_KEY, row.where] = None if row.beside is None else Stored(row.beside, row.beside_at)
+            self._attempts[row.where] = row.attempt
+        return [row.where for row in rows]
+
+    async def stored(self, key: str, where: TaskKey) -> Stored | None:
+        """Return an XCom, or ``None``."""
+        if (key, where) in self._stored:
+            return self._stored.pop((key, where))
+        row = await asked(tables.stored)(key, where)
+        return None if row is None else Stored(*row)
+
+    async def attempt(self, where: TaskKey) -> LastAttempt | None:
+        """Return the latest attempt of a task instance, or ``None``."""
+        if where in self._attempts:
+            attempt = self._attempts.pop(where)
+        else:
+            attempt = await asked(tables.latest_attempt)(where)
+        if attempt is None:
+            return None
+        # As old as what was just told, and no older.
+        self._dag_runs[where.dag_id, where.run_id] = attempt.dag_run
+        return LastAttempt(attempt.state, attempt.try_number, attempt.ended_at, attempt.note)
+
+    async def dag_run_state(self, dag_id: str, run_id: str) -> str | None:
+        """Return the state of a Dag run, or ``None``."""
+        if (dag_id, run_id) in self._dag_runs:
+            return self._dag_runs.pop((dag_id, run_id))
+        return await asked(tables.dag_run_state)(dag_id, run_id)
+
+    async def time_limit(self, where: TaskKey) -> float | None:
+        """Return the seconds of the task's ``execution_timeout``, or ``None``."""
+        return await self._limit(where)
