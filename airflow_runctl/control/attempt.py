@@ -202,13 +202,16 @@ class Attempt:
         """Leave the run to its owner, the Dag run or nobody; return what the task returns."""
         self.put_right()
         run = self.own()
-        self.ledger.released(self.handle, self.terms.owner.ownership)
-        self.run = None
+        self.ledger.released(self.handle, self.terms.owner.ownership, self._let_go)
+        self._let_go()
         word = self.started.vendor_state if self.started else ""
         state = self.access.vendor.state_of(word) if word else RunState.RUNNING
         self.last_state = state
         shown = self.started.shown if self.started else None
         return self.result(run, RunStatus(state, word, result=dict(shown) if shown else None))
+
+    def _let_go(self) -> None:
+        self.run = None
 
     def hand_on(self) -> None:
         """Leave the run to the trigger, or to a further try; take it back should Airflow not let them come."""

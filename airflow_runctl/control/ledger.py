@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -189,9 +189,12 @@ class Ledger:
         self._push(HANDLE_KEY, handle)
         return handle
 
-    def released(self, handle: Handle, ownership: Ownership) -> None:
-        """Record that the task is over and the run is not: it belongs to the Dag run, or to nobody."""
-        self._put_store(RELEASED, handle, is_nobodys=ownership is Ownership.NOBODY)
+    def released(self, handle: Handle, ownership: Ownership, let_go: Callable[[], None]) -> None:
+        """Record that the task is over and the run is not: it belongs to the Dag run, or to nobody.
+
+        :param let_go: called as soon as a run is recorded as nobody's: no kill may end it then.
+        """
+        self._put_store(RELEASED, handle, nobodys=let_go if ownership is Ownership.NOBODY else None)
 
     def over(self, run: ExternalRun, status: RunStatus | None, note: StopNote | None) -> None:
         """Record that the run is over: its handle goes, the audit record stays."""
@@ -242,7 +245,12 @@ class Ledger:
         set_xcom(key, value, self.where)
 
     def _put_store(
-        self, phase: str, handle: Handle | None, candidates: Sequence[str] = (), *, is_nobodys: bool = False
+        self,
+        phase: str,
+        handle: Handle | None,
+        candidates: Sequence[str] = (),
+        *,
+        nobodys: Callable[[], None] | None = None,
     ) -> None:
         self._phase, self._handle = phase, handle
         if self._store is None:
@@ -260,7 +268,9 @@ class Ledger:
             **({"candidates": [*candidates]} if candidates else {}),
         }
         self._store.set(STORE_KEY, record)
-        if phase == OVER or is_nobodys:
+        if nobodys is not None:
+            nobodys()
+        if phase == OVER or nobodys is not None:
             self._second.forget()  # a clear has nothing to end
         else:
             self._second.keep(record)

@@ -293,6 +293,8 @@ class Loop(asyncio.BaseEventLoop):
                 done = functools.partial(future.set_result, call(*arguments))
             except Exception as error:
                 done = functools.partial(future.set_exception, error)
+            if self.is_closed():  # its process was killed; asyncio's own drops what comes then, too
+                return
             self.call_soon(lambda: future.cancelled() or done())
             self.wake()
 
