@@ -7,7 +7,7 @@ CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 VENV := .venv$(if $(filter-out $(NEWEST),$(AIRFLOW)),-$(AIRFLOW))
 BIN := $(VENV)/bin
 # Unit tests mostly wait, for their sandbox or for a time to pass: more of them at once than there are cores.
-WORKERS := 8
+WORKERS := 12
 # Each of them would compile every test file again.
 unexport PYTHONDONTWRITEBYTECODE
 STAMP := $(VENV)/stamp-$(AIRFLOW)
