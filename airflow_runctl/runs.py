@@ -5,6 +5,7 @@ Pure values: nothing here knows Airflow, a vendor or the network.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -90,6 +91,21 @@ class TaskKey:
     def __str__(self) -> str:
         mapped = "" if self.map_index < 0 else f"[{self.map_index}]"
         return f"{self.dag_id}/{self.run_id}/{self.task_id}{mapped}"
+
+
+def instance_name(task_id: str, map_index: int) -> str:
+    """Return how the states of tasks name a task instance: ``t``, or ``t_0`` for the first of a mapped one."""
+    return task_id if map_index < 0 else f"{task_id}_{map_index}"
+
+
+def as_stored(value: Any) -> Any:
+    """Return an XCom's value as it was stored: what went through Airflow's own model can come as JSON text."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
 
 
 class Ownership(StrEnum):

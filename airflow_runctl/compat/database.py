@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from airflow_runctl.runs import TaskKey
+from airflow_runctl.runs import TaskKey, instance_name
 
 
 def unfinished_dag_runs(dag_id: str) -> dict[str, datetime]:
@@ -37,7 +37,7 @@ def task_states_in_database(dag_id: str, run_id: str, only: TaskKey | None) -> d
         if only is not None:
             asked = asked.filter(TaskInstance.task_id == only.task_id, TaskInstance.map_index == only.map_index)
         return {
-            task_id if map_index < 0 else f"{task_id}_{map_index}": (
+            instance_name(task_id, map_index): (
                 "deferred" if next_method and state in ("scheduled", "queued") else state and str(state)
             )
             for task_id, map_index, state, next_method in asked

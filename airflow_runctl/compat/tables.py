@@ -7,7 +7,6 @@ leaves the earlier ones out of whatever asks for ``TaskInstance``; so XComs are 
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +20,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import and_, delete, select
 from sqlalchemy.orm import aliased
 
-from airflow_runctl.runs import TaskKey
+from airflow_runctl.runs import TaskKey, as_stored, instance_name
 
 XCom: Any = XComModel
 
@@ -127,7 +126,9 @@ def held(
             asked = asked.where(getattr(task, name) == wanted)
     with create_session() as session:
         rows = session.execute(asked).all()
-    return [Held(TaskKey(*row[:4]), _plain(row[4]), row[5], _plain(row[6]), row[7], _attempt(row[8:])) for row in rows]
+    return [
+        Held(TaskKey(*row[:4]), as_stored(row[4]), row[5], as_stored(row[6]), row[7], _attempt(row[8:])) for row in rows
+    ]
 
 
 def stored(key: str, where: TaskKey) -> tuple[Any, datetime | None] | None:
@@ -135,7 +136,7 @@ def stored(key: str, where: TaskKey) -> tuple[Any, datetime | None] | None:
     asked: Any = select(XCom.value, XCom.timestamp).join(TaskInstance, _of_task(XCom))
     with create_session() as session:
         row = session.execute(asked.where(XCom.key == key, *_at(where))).first()
-    return None if row is None else (_plain(row[0]), row[1])
+    return None if row is None else (as_stored(row[0]), row[1])
 
 
 def latest_attempt(where: TaskKey) -> Attempt | None:
@@ -168,7 +169,7 @@ def task_states(dag_id: str, run_id: str, only: TaskKey | None = None) -> dict[s
         asked = asked.where(TaskInstance.task_id == only.task_id, TaskInstance.map_index == only.map_index)
     with create_session() as session:
         rows = session.execute(asked).all()
-    return {task_id if index < 0 else f"{task_id}_{index}": _text(state) for task_id, index, state in rows}
+    return {instance_name(task_id, index): _text(state) for task_id, index, state in rows}
 
 
 def store(key: str, value: Any, where: TaskKey) -> None:
@@ -221,13 +222,3 @@ def _attempt(row: Any) -> Attempt:
 
 def _text(state: Any) -> str | None:
     return None if state is None else str(getattr(state, "value", state))
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as it was stored; what went through Airflow's own model lies there as JSON text."""
-    if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value

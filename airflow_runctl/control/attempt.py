@@ -30,7 +30,7 @@ from airflow_runctl.control.seal import Handle
 from airflow_runctl.control.siblings import Siblings
 from airflow_runctl.control.slow_runs import Callback, SlowRun, call
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, outcome_of, stop
-from airflow_runctl.control.watch import Slow
+from airflow_runctl.control.watch import Renewed, Slow
 from airflow_runctl.exceptions import LoginRefused, RunStopped
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.metrics import begin
@@ -80,10 +80,6 @@ class Terms:
 
 class AnotherRun(Exception):
     """The start's own answer has come, and names another run than the one that was taken for its own."""
-
-
-class _Renewed(Exception):
-    """The connection is another than the one that was used up to now."""
 
 
 class Attempt:
@@ -398,7 +394,7 @@ class Attempt:
         self._renews = True
         try:
             while True:
-                with suppress(_Renewed):
+                with suppress(Renewed):
                     return self.drive(flow_at(self.access.vendor), patience)
         finally:
             self._renews = False
@@ -459,7 +455,7 @@ class Attempt:
         elif isinstance(what, Exception):
             self.log.debug("A bad poll: %s", what)
             if self._renews and isinstance(what, LoginRefused) and self._is_renewed():
-                raise _Renewed
+                raise Renewed
         elif isinstance(what, Slow):
             self._report(what)
         elif isinstance(what, StopNote):

@@ -8,7 +8,7 @@ from typing import TypeVar
 from airflow_runctl.compat import Channel
 from airflow_runctl.control.inventory import LastAttempt, Scope, Stored
 from airflow_runctl.exceptions import AirflowUnreachable, RunctlError
-from airflow_runctl.runs import TaskKey
+from airflow_runctl.runs import TaskKey, instance_name
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class ChannelSource:
     async def attempt(self, where: TaskKey) -> LastAttempt | None:
         """Return the latest attempt; its number and its end are not told here."""
         states = await _said(self._channel.task_states(where.dag_id, where.run_id, where))
-        name = where.task_id if where.map_index < 0 else f"{where.task_id}_{where.map_index}"
+        name = instance_name(where.task_id, where.map_index)
         return LastAttempt(states[name], 0) if name in states else None
 
     async def dag_run_state(self, dag_id: str, run_id: str) -> str | None:

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from airflow_runctl.compat import Channel
 from airflow_runctl.control.records import LEFT_BY
 from airflow_runctl.control.seal import Handle
-from airflow_runctl.runs import HANDLE_KEY, TaskKey
+from airflow_runctl.runs import HANDLE_KEY, TaskKey, instance_name
 
 WIPE_SECONDS: Final = 15.0
 """How long a new attempt may take from its start until it has wiped the handle of the one before."""
@@ -37,7 +37,7 @@ async def is_followed(channel: Channel, where: TaskKey, handle: Handle) -> bool:
     """
     until = time.monotonic() + WIPE_SECONDS
     while True:
-        state = (await _states(channel, where.dag_id, where.run_id)).get(_name(where))
+        state = (await _states(channel, where.dag_id, where.run_id)).get(instance_name(where.task_id, where.map_index))
         if state not in ("deferred", "running"):
             return False
         stored = await channel.get(HANDLE_KEY, where)
@@ -58,7 +58,7 @@ async def is_handed_on(channel: Channel, where: TaskKey) -> bool:
     run, and nobody is killed.
     """
     states = await channel.task_states(where.dag_id, where.run_id, only=where)
-    return states.get(_name(where)) in GOES_ON
+    return states.get(instance_name(where.task_id, where.map_index)) in GOES_ON
 
 
 GOES_ON: Final = frozenset({"deferred", "up_for_retry", "scheduled", "queued", "running"})
@@ -66,10 +66,6 @@ GOES_ON: Final = frozenset({"deferred", "up_for_retry", "scheduled", "queued", "
 
 RUN: Final = ("vendor", "conn_id", "run_id", "started_at")
 """What tells from a handle which run it is."""
-
-
-def _name(where: TaskKey) -> str:
-    return where.task_id if where.map_index < 0 else f"{where.task_id}_{where.map_index}"
 
 
 async def _states(channel: Channel, dag_id: str, run_id: str) -> States:

@@ -46,8 +46,8 @@ LONGEST_LIST: Final = 15.0
 """Seconds after which no further page is asked for, and the list counts as one that could not be had."""
 
 AFTER_NO_LIST: Final = 60.0
-"""Seconds for which each run is looked at singly after a list that could not be had; seldomer if that was for too many
-calls."""
+"""Seconds for which each run is looked at singly after a list that could not be had; less often if that was for too
+many calls."""
 
 AFTER_OLD_LIST: Final = 600.0
 """Seconds for which each run is looked at singly after a list that was found to be behind."""

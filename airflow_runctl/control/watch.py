@@ -103,6 +103,10 @@ class Slow:
     seconds: float
 
 
+class Renewed(Exception):
+    """Raised by a watcher's listener, to begin anew: the connection is another than the one that was used up to now."""
+
+
 @dataclass(slots=True)
 class Sight:
     """What a watcher remembers from one look to the next.

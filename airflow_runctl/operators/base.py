@@ -305,7 +305,7 @@ class StartRunOperator(TellsLineage, BaseOperator):
 
     def _watch_here(self, context: Context, attempt: Attempt) -> tuple[ExternalRun, Watched]:
         """Watch the run to its end; another one, should the start's own answer say that this is somebody else's."""
-        from airflow_runctl.control.attempt import AnotherRun
+        from airflow_runctl.control.attempt import BY, AnotherRun
         from airflow_runctl.control.watch import POLL_PATIENCE, configured_ride_out, follow, tell_of_watching
 
         while True:
@@ -313,7 +313,7 @@ class StartRunOperator(TellsLineage, BaseOperator):
             flow_at = partial(
                 follow,
                 run=run,
-                by="worker",
+                by=BY,
                 poll_interval=self.poll_interval,
                 limits=self._limits(context, run),
                 stop_timeout=self.stop_timeout,

@@ -15,7 +15,8 @@ import httpx  # noqa: TID253  (no Dag file imports this)
 
 from airflow_runctl.exceptions import AirflowRefused, AirflowUnreachable
 from airflow_runctl.plugin.login import Caller
-from airflow_runctl.runs import TaskKey, printable
+from airflow_runctl.rest.answers import check_marked, detail_in, time_limit_in
+from airflow_runctl.runs import TaskKey
 
 NO_SUCH: Final = 404
 REFUSED: Final = frozenset({401, 403})
@@ -53,7 +54,7 @@ class Itself:
         if response.status_code in REFUSED:
             raise AirflowRefused(f"Airflow refuses to {to} (HTTP {response.status_code}): the login lacks the right.")
         if not response.is_success:
-            said = f"HTTP {response.status_code}{_detail(response)}"
+            said = f"HTTP {response.status_code}{detail_in(response.content)}"
             raise AirflowUnreachable(f"Airflow cannot {to} now ({said}).")
         answer: dict[str, Any] = response.json() if response.content else {}
         return answer
@@ -72,8 +73,7 @@ class Itself:
             to=f"mark {where} as failed",
             body={"new_state": "failed", **({"note": note} if note else {})},
         )
-        if answer is None:
-            raise AirflowUnreachable(f"Airflow has no task instance {where} any more; it was not marked.")
+        check_marked(answer, where)
 
     async def time_limit(self, where: TaskKey) -> float | None:
         """Return the seconds of the task's ``execution_timeout``, or ``None`` if it has none, or that is not known."""
@@ -81,16 +81,4 @@ class Itself:
             answer = await self.ask("GET", "dags", where.dag_id, "tasks", where.task_id, to=f"show task {where}")
         except (AirflowRefused, AirflowUnreachable):
             return None
-        limit = (answer or {}).get("execution_timeout")
-        if not isinstance(limit, Mapping):
-            return None
-        return float(limit.get("days") or 0) * 86400 + float(limit.get("seconds") or 0)
-
-
-def _detail(response: httpx.Response) -> str:
-    """Return Airflow's own words, for a message."""
-    try:
-        detail = response.json().get("detail")
-    except (ValueError, AttributeError):
-        return ""
-    return f": {printable(detail, 200)}" if isinstance(detail, str) else ""
+        return time_limit_in(answer)

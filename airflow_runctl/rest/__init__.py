@@ -1,5 +1,6 @@
 """Airflow's public REST API (3.1 and newer), as a user: what it tells of runs, and what it lets that user do.
 
+- ``answers.py``: what its answers say, in our words.
 - ``calls.py``: a call with the official client, and what its refusal means.
 - ``login.py``: as whom a task asks.
 - ``source.py``: a source for the inventory, and the marking of tasks.

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from airflow_runctl.control.inventory import AT_ONCE
 from airflow_runctl.exceptions import AirflowRefused, AirflowUnreachable
-from airflow_runctl.runs import printable
+from airflow_runctl.rest.answers import detail_in
 
 T = TypeVar("T")
 
@@ -86,17 +86,17 @@ class Calls:
         if status in (401, 403):
             raise self._refused(status, body, to, right)
         if not 200 <= status < 300:
-            raise AirflowUnreachable(f"Airflow at {self.url} cannot {to} now (HTTP {status}{_detail(body)}).")
+            raise AirflowUnreachable(f"Airflow at {self.url} cannot {to} now (HTTP {status}{detail_in(body)}).")
         return self._read(body, status)
 
     def _refused(self, status: int, body: bytes, to: str, right: str) -> AirflowRefused:
         if status == 401:
             return AirflowRefused(
-                f"Airflow at {self.url} does not take the token (HTTP 401{_detail(body)}): it may have expired. Log in "
-                "again with airflowctl, or set AIRFLOW_CLI_TOKEN."
+                f"Airflow at {self.url} does not take the token (HTTP 401{detail_in(body)}): it may have expired. "
+                "Log in again with airflowctl, or set AIRFLOW_CLI_TOKEN."
             )
         return AirflowRefused(
-            f"Airflow at {self.url} refuses to {to} (HTTP 403{_detail(body)}): the login lacks the right to {right}."
+            f"Airflow at {self.url} refuses to {to} (HTTP 403{detail_in(body)}): the login lacks the right to {right}."
         )
 
     def _read(self, body: bytes, status: int) -> Any:
@@ -133,15 +133,6 @@ def awaited(doing: Coroutine[Any, Any, T]) -> T:
     except ImportError:
         return asyncio.run(doing)
     return in_own_loop(doing)
-
-
-def _detail(body: bytes) -> str:
-    """Return Airflow's own words of a refusal, for a message."""
-    try:
-        detail = json.loads(body).get("detail")
-    except (ValueError, AttributeError):
-        return ""
-    return f": {printable(detail, 200)}" if isinstance(detail, str) else ""
 
 
 def _cause(error: BaseException) -> str:

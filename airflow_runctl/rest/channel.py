@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_runctl.compat import Channel
-from airflow_runctl.rest.source import READ_TASKS, UNMAPPED, AirflowRest
-from airflow_runctl.runs import TaskKey
+from airflow_runctl.rest.source import READ_TASKS, AirflowRest
+from airflow_runctl.runs import TaskKey, instance_name
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -73,7 +73,7 @@ class RestChannel:
             "task_instances", listing, dag_id, run_id, to=f"list the tasks of {dag_id}/{run_id}", right=READ_TASKS
         )
         return {
-            row["task_id"] if row["map_index"] == UNMAPPED else f"{row['task_id']}_{row['map_index']}": row["state"]
+            instance_name(row["task_id"], row["map_index"]): row["state"]
             async for row in rows
             if only is None or (row["task_id"], row["map_index"]) == (only.task_id, only.map_index)
         }

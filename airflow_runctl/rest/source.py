@@ -6,15 +6,15 @@ may be alive. Works with Airflow 3.1 and newer; what was added since is not need
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from airflow_runctl.control.inventory import LastAttempt, Scope, Stored
 from airflow_runctl.exceptions import AirflowUnreachable
+from airflow_runctl.rest.answers import check_marked, time_limit_in
 from airflow_runctl.rest.calls import Calls
-from airflow_runctl.runs import TaskKey
+from airflow_runctl.runs import TaskKey, as_stored
 
 PAGE: Final = 100
 """Entries of a page; Airflow's own limit by default."""
@@ -97,7 +97,7 @@ class AirflowRest:
         )
         if answer is None:
             return None
-        return Stored(_plain(answer.get("value")), _moment(answer.get("timestamp")))
+        return Stored(as_stored(answer.get("value")), _moment(answer.get("timestamp")))
 
     async def attempt(self, where: TaskKey) -> LastAttempt | None:
         """Return the latest attempt of a task instance, or ``None``."""
@@ -135,10 +135,7 @@ class AirflowRest:
             to=f"show task {where.dag_id}.{where.task_id}",
             right="read tasks of the Dag",
         )
-        limit = (answer or {}).get("execution_timeout")
-        if not isinstance(limit, Mapping):
-            return None
-        return float(limit.get("days") or 0) * 86400 + float(limit.get("seconds") or 0)
+        return time_limit_in(answer)
 
     async def failed_since(self, since: datetime, scope: Scope, most: int) -> list[TaskKey]:
         """Return the task instances that have failed since then, the latest first, at most so many."""
@@ -189,8 +186,7 @@ class AirflowRest:
             to=f"mark {where} as failed",
             right=EDIT_TASKS,
         )
-        if answer is None:
-            raise AirflowUnreachable(f"Airflow has no task instance {where} any more; it was not marked.")
+        check_marked(answer, where)
 
 
 def _moment(text: object) -> datetime | None:
@@ -198,13 +194,3 @@ def _moment(text: object) -> datetime | None:
         return datetime.fromisoformat(str(text))
     except ValueError:
         return None
-
-
-def _plain(value: object) -> Any:
-    """Return a value as it was stored; Airflow 3.1 gives some as JSON text."""
-    if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value

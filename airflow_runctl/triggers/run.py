@@ -29,7 +29,7 @@ from airflow_runctl.control.seal import describe, name_of
 from airflow_runctl.control.slow_runs import Callback, SlowRun, acall
 from airflow_runctl.control.stop import STOP_TIMEOUT, StopNote
 from airflow_runctl.control.stop_many import Connections, Target, stop_target
-from airflow_runctl.control.watch import POLL_INTERVAL, RIDE_OUT, Slow, Watched, follow, tell_of_watching
+from airflow_runctl.control.watch import POLL_INTERVAL, RIDE_OUT, Renewed, Slow, Watched, follow, tell_of_watching
 from airflow_runctl.control.watched_here import watched
 from airflow_runctl.exceptions import ConnectionUnreadable, LoginRefused, RunctlError
 from airflow_runctl.runs import HANDLE_KEY, RunStatus, StopReason, TaskKey
@@ -45,10 +45,6 @@ ASK_OWNER_TRIES: Final = 5
 
 BY: Final = "triggerer"
 """Who acts here, for records and events."""
-
-
-class _Renewed(Exception):
-    """The connection is another than the one that was used up to now."""
 
 
 _going_on: set[asyncio.Task[Any]] = set()
@@ -148,7 +144,7 @@ class ExternalRunTrigger(BaseTrigger):
             try:
                 with watched(self._where(), target):
                     came = await follow_together(target.access, target.run, self._follow(target), self._heard)
-            except _Renewed:
+            except Renewed:
                 continue
             finally:
                 await self._recording.settle()
@@ -225,7 +221,7 @@ class ExternalRunTrigger(BaseTrigger):
         elif isinstance(what, RunctlError):
             self.log.debug("%s: a bad poll: %s", name, what)
             if isinstance(what, LoginRefused) and await self._is_renewed():
-                raise _Renewed
+                raise Renewed
         elif isinstance(what, Slow):
             self._report(what)
         elif isinstance(what, StopNote):

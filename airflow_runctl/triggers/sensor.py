@@ -10,7 +10,7 @@ from airflow_runctl.arguments.reading import odd_among_given
 from airflow_runctl.control.stop_many import Target
 from airflow_runctl.control.watch import POLL_INTERVAL, RIDE_OUT, Watched, follow
 from airflow_runctl.runs import RunState, TaskKey
-from airflow_runctl.triggers.run import ExternalRunTrigger
+from airflow_runctl.triggers.run import BY, ExternalRunTrigger
 from airflow_runctl.vendors.base import Flow
 
 
@@ -56,7 +56,7 @@ class ExternalRunSensorTrigger(ExternalRunTrigger):
         return follow(
             target.access.vendor,
             target.run,
-            by="triggerer",
+            by=BY,
             poll_interval=self._pause,
             limits=self.limits,
             stop_timeout=None,

@@ -110,6 +110,20 @@ QUICK = {
 """Settings with which Airflow notices a lost triggerer or worker sooner than by default."""
 
 
+def take_any_number_of_calls(sandbox: Sandbox) -> None:
+    """Let no vendor count calls."""
+    for vendor in ("snaplogic", "axiom", "vectorshift", "bctrl"):
+        sandbox.settings(vendor, rate_limit_per_minute=None)
+
+
+@pytest.fixture(scope="module")
+def own_sandbox() -> Iterator[Sandbox]:
+    """Vendors with no run but those of one file: a sweep looks at all of them."""
+    with Sandbox.spawn() as spawned:
+        take_any_number_of_calls(spawned)
+        yield spawned
+
+
 @pytest.fixture(scope="session")
 def airflow(
     sandbox: Sandbox,
@@ -124,8 +138,7 @@ def airflow(
     if airflow_database is None and pytestconfig.getoption("vendors") == "all":
         # Eight tasks at a time, each with a heartbeat a second, are much for SQLite.
         config["workers.min_heartbeat_interval"] = 2
-    for vendor in ("snaplogic", "axiom", "vectorshift", "bctrl"):
-        sandbox.settings(vendor, rate_limit_per_minute=None)
+    take_any_number_of_calls(sandbox)
     with RealAirflow(
         dag_folders=[*dag_folders, EXAMPLES], environment=environment, config=config, database=airflow_database
     ) as booted:

@@ -26,16 +26,6 @@ pytestmark = [
 ]
 
 DAG = "runctl_maintenance"
-VENDORS = ("snaplogic", "axiom", "vectorshift", "bctrl")
-
-
-@pytest.fixture(scope="module")
-def own_sandbox() -> Iterator[Sandbox]:
-    """Vendors with no run but those of this file: a sweep looks at all of them."""
-    with Sandbox.spawn() as spawned:
-        for vendor in VENDORS:
-            spawned.settings(vendor, rate_limit_per_minute=None)
-        yield spawned
 
 
 @pytest.fixture(scope="module")

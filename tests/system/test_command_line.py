@@ -79,15 +79,6 @@ class Shell:
 
 
 @pytest.fixture(scope="module")
-def own_sandbox() -> Iterator[Sandbox]:
-    """Vendors with no run but those of this file: a sweep compares all that runs there."""
-    with Sandbox.spawn() as spawned:
-        for vendor in VENDORS:
-            spawned.settings(vendor, rate_limit_per_minute=None)
-        yield spawned
-
-
-@pytest.fixture(scope="module")
 def own_airflow(
     own_sandbox: Sandbox, importable: dict[str, str], airflow_database: str | None
 ) -> Iterator[RealAirflow]:

@@ -18,6 +18,20 @@ WORKSPACE = "77aa0c1e-5b7d-4f5e-9d43-2f6c1b8a9e10"
 CONN_ID = "bctrl_default"
 
 
+def alive_at_bctrl(box: Sandbox, connections: Connections, name: str) -> str:
+    """Make a live run at bctrl; return its id."""
+    box.behave("bctrl", name, stop_seconds=0.01)
+    row = connections.rows[CONN_ID]
+    body = {"kind": "browser", "alias": name, "driver": "playwright", "launch": {"mode": "ephemeral"}}
+    answer = requests.post(
+        f"{row['host']}/v1/workspaces/{WORKSPACE}/runtimes",
+        json=body,
+        headers={"Authorization": f"Bearer {row['password']}"},
+        timeout=30,
+    )
+    return str(answer.json()["id"])
+
+
 @dataclass
 class Runs:
     """Makes runs at the sandbox, with handles as tasks store them."""
@@ -29,16 +43,7 @@ class Runs:
 
     def alive(self, name: str) -> str:
         """Make a live run at bctrl; return its id."""
-        self.box.behave("bctrl", name, stop_seconds=0.01)
-        row = self.connections.rows[CONN_ID]
-        body = {"kind": "browser", "alias": name, "driver": "playwright", "launch": {"mode": "ephemeral"}}
-        answer = requests.post(
-            f"{row['host']}/v1/workspaces/{WORKSPACE}/runtimes",
-            json=body,
-            headers={"Authorization": f"Bearer {row['password']}"},
-            timeout=30,
-        )
-        return str(answer.json()["id"])
+        return alive_at_bctrl(self.box, self.connections, name)
 
     def handle(
         self,

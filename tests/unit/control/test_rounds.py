@@ -66,11 +66,13 @@ class Watchers:
 
     def __init__(self) -> None:
         self.tasks: dict[str, asyncio.Task[Watched]] = {}
+        self.runs: dict[str, ExternalRun] = {}
         self.told: dict[str, list[str]] = {}
 
     def begin(self, access: Access, *run_ids: str, interval: float = INTERVAL, **more: Any) -> None:
         for run_id in run_ids:
-            self.tasks[run_id] = asyncio.create_task(self._watch(access, run_named(access, run_id), interval, more))
+            run = self.runs[run_id] = run_named(access, run_id)
+            self.tasks[run_id] = asyncio.create_task(self._watch(access, run, interval, more))
 
     async def _watch(self, access: Access, run: ExternalRun, interval: float, more: dict[str, Any]) -> Watched:
         async def heard(what: object) -> None:
@@ -349,19 +351,14 @@ def test_run_that_was_stopped_in_this_process_is_looked_at_at_once(access: Acces
     async def doing(watchers: Watchers) -> None:
         watchers.begin(access, *RUNS, interval=3600.0)
         await until(lambda: len(watchers.told) == len(RUNS))
-        run = dataclasses.replace(run_named(access, "run-2"), started_at=watched_since(watchers, "run-2"))
         channel: Any = Nowhere()
-        await stop_target(channel, Target(run, access, {}), StopNote(StopReason.DEADLINE, "test"), 10.0)
+        await stop_target(
+            channel, Target(watchers.runs["run-2"], access, {}), StopNote(StopReason.DEADLINE, "test"), 10.0
+        )
         assert await watchers.ends("run-2") == [RunState.STOPPED]
         assert watchers.over() == {"run-2"}
 
     go(doing)
-
-
-def watched_since(watchers: Watchers, run_id: str) -> datetime:
-    frame = watchers.tasks[run_id].get_coro().cr_frame  # type: ignore[union-attr]
-    started: datetime = frame.f_locals["run"].started_at
-    return started
 
 
 def test_what_is_logged_of_a_list_lands_in_no_task_s_log(
@@ -420,9 +417,8 @@ def test_late_lists_leave_one_timer_for_each_who_rests(access: Access, server: L
     """A list that takes longer than others' intervals: they become due meanwhile."""
 
     async def doing(watchers: Watchers) -> None:
-        watchers.begin(access, *RUNS)
         for number, run_id in enumerate(RUNS):
-            watchers.begin(access, f"{run_id}", interval=INTERVAL * (1 + number % 3))
+            watchers.begin(access, run_id, interval=INTERVAL * (1 + number % 3))
         loop: Any = asyncio.get_running_loop()
         asked = 0
         for _ in range(12):

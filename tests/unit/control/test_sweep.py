@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import requests
 
 from airflow_runctl.control import sweep as sweeping
 from airflow_runctl.control.findings import Finding, Sweep, Swept
@@ -25,11 +24,10 @@ from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.transport.aio import in_own_loop
 from airflow_runctl.transport.retry import Patience
 from tests.unit.connections import Connections
+from tests.unit.known_runs import CONN_ID, WORKSPACE, alive_at_bctrl
 
 pytestmark = pytest.mark.usefixtures("brisk")
 
-WORKSPACE = "77aa0c1e-5b7d-4f5e-9d43-2f6c1b8a9e10"
-CONN_ID = "bctrl_default"
 NOTE = StopNote(StopReason.LEFTOVER, "test")
 QUICK = Rules(look_again=0.0, timeout=5.0)
 
@@ -103,16 +101,7 @@ class Field:
     connections: Connections
 
     def alive(self, name: str) -> str:
-        self.box.behave("bctrl", name, stop_seconds=0.01)
-        row = self.connections.rows[CONN_ID]
-        body = {"kind": "browser", "alias": name, "driver": "playwright", "launch": {"mode": "ephemeral"}}
-        answer = requests.post(
-            f"{row['host']}/v1/workspaces/{WORKSPACE}/runtimes",
-            json=body,
-            headers={"Authorization": f"Bearer {row['password']}"},
-            timeout=30,
-        )
-        return str(answer.json()["id"])
+        return alive_at_bctrl(self.box, self.connections, name)
 
     def add(
         self,
