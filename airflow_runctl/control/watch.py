@@ -31,7 +31,7 @@ PART_OF_AGE: Final = 0.01
 """By which part of its length the end of a run may be noticed later, up to ``LONG_INTERVAL``."""
 
 JITTER: Final = 0.1
-"""By which part an interval varies, so that many who began together do not go on together."""
+"""By which part an interval is longer at the most, so that many who began together do not go on together."""
 
 LONGEST_WAIT: Final = 300.0
 """Seconds for which no look is made at the most, where the vendor asks for more (``Retry-After``)."""
@@ -206,7 +206,7 @@ def _seconds(poll_interval: float | Callable[[], float], run: ExternalRun, now: 
     else:
         age = now - run.started_at.timestamp()
         interval = max(poll_interval, min(age * PART_OF_AGE, LONG_INTERVAL))
-    return interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
+    return interval * random.uniform(1, 1 + JITTER)  # noqa: S311 - no secret
 
 
 def tell_of_watching(run: ExternalRun, watched: Watched, seconds: float) -> None:
