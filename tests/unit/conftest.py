@@ -16,6 +16,7 @@ gc.disable()
 _HOME = tempfile.TemporaryDirectory(prefix="runctl-unit-")
 os.environ["AIRFLOW_HOME"] = _HOME.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["HYPOTHESIS_NO_PLUGINS"] = "1"  # trio's takes half a second of each process
 
 import pytest  # noqa: E402
 

@@ -192,8 +192,11 @@ def derivations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_key_is_derived_once_for_a_process_and_connection_however_many_ask(
-    axiom: Access, derivations: list[str]
+    axiom: Access, derivations: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from airflow_runctl.control import seal
+
+    monkeypatch.setattr(seal, "LONGEST_WAIT", 60.0)
     threads = [threading.Thread(target=handle_of, args=(RUN, axiom)) for _ in range(8)]
     for thread in threads:
         thread.start()

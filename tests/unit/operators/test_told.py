@@ -82,7 +82,7 @@ def test_a_run_that_ends_well(tasks: Tasks, box: Sandbox, statsd: Statsd, events
 
 @pytest.mark.parametrize("mode", MODES)
 def test_looks_are_counted(tasks: Tasks, box: Sandbox, statsd: Statsd, mode: str) -> None:
-    ends(box, "axiom", good=True, seconds=0.2)
+    ends(box, "axiom", good=True, seconds=1.0)
     tasks.run(lambda **more: tasks.axiom(**more), mode)
     polls = [line for line in statsd.lines() if line.startswith("runctl.polls,vendor=axiom:")]
     looked = len(box.requests(operation="status"))

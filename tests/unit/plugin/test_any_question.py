@@ -4,32 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis.strategies import one_of
-from schemathesis.checks import not_a_server_error
-from schemathesis.generation import GenerationMode
-from schemathesis.openapi import from_dict
-from schemathesis.python.asgi import get_client
-from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
-
 from airflow_runctl.plugin.app import app
 from tests.unit.plugin.conftest import SITE, World
 
 QUESTIONS = 12
 """For each route."""
 
-SCHEMA = from_dict({**app.openapi(), "servers": [{"url": f"{SITE}/runctl"}]})
-SCHEMA.app = app  # so that it is asked in this process
-OPERATIONS = [result.ok() for result in SCHEMA.get_all_operations()]
-CHECKS = (not_a_server_error, status_code_conformance, response_schema_conformance)
 
+def test_no_question_is_an_error_of_the_server(world: World) -> None:
+    # Imported here: every process collects this file, and one runs it.
+    from schemathesis.openapi import from_dict
+    from schemathesis.python.asgi import get_client
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
-def test_no_question_is_an_error_of_the_server(world: World, operation: Any) -> None:
     # Tasks that are over: an answer waits for nothing.
     world.add("nightly", "load", "failed", handle=world.handle("one"))
     world.add("nightly", "odd", "failed", handle={"run_id": ["\ud800"], "url": 7, "started_at": {}, "token": None})
+    schema = from_dict({**app.openapi(), "servers": [{"url": f"{SITE}/runctl"}]})
+    schema.app = app  # so that it is asked in this process
+    operations = [result.ok() for result in schema.get_all_operations()]
+    asked = {f"{method.upper()} {path}" for path, methods in app.openapi()["paths"].items() for method in methods}
+    assert {operation.label for operation in operations} == asked
+    with get_client(world.app) as client:
+        client.headers["Authorization"] = f"Bearer {world.token('admin')}"
+        for operation in operations:
+            _ask(world, client, operation)
+
+
+def _ask(world: World, client: Any, operation: Any) -> None:
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis.strategies import one_of
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.generation import GenerationMode
+    from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
+
+    checks = (not_a_server_error, status_code_conformance, response_schema_conformance)
     answers = set()
 
     @given(one_of(*(operation.as_strategy(generation_mode=mode) for mode in GenerationMode)))
@@ -44,9 +52,7 @@ def test_no_question_is_an_error_of_the_server(world: World, operation: Any) -> 
     def ask(case: Any) -> None:
         response = case.call(session=client, app=world.app)
         answers.add(response.status_code)
-        case.validate_response(response, checks=CHECKS)
+        case.validate_response(response, checks=checks)
 
-    with get_client(world.app) as client:
-        client.headers["Authorization"] = f"Bearer {world.token('admin')}"
-        ask()
-    assert answers - {500}, "nothing was asked"
+    ask()
+    assert answers - {500}, f"nothing was asked of {operation.label}"

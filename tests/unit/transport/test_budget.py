@@ -116,20 +116,32 @@ def poll(access: Access) -> Any:
         yield from access.vendor.status(run_of(access, "polled"))
 
 
-def polled_until_there_is_no_room(client: Client, access: Access) -> None:
+def budget_for(access: Access) -> Budget:
+    made = budget.budget_of(access.endpoint.allowance)
+    assert made is not None
+    return made
+
+
+def use_up_what_polls_have(access: Access) -> None:
+    assert taken(budget_for(access), Rank.POLL) == 8
+
+
+def test_poll_that_finds_no_room_in_its_time_is_not_sent(client: Client, access: Access, server: ManyRuns) -> None:
+    use_up_what_polls_have(access)
+
     def flow() -> Any:
-        yield Hurry(Rank.POLL, until=time.time() + 0.3)
+        yield Hurry(Rank.POLL, until=time.time() + 0.1)
         yield from poll(access)
 
     with pytest.raises(NotItsTurn):
         client.drive(access, flow())
+    assert server.seen == []
 
 
 def test_stop_is_on_the_wire_at_once_though_polls_have_used_up_the_budget(
     client: Client, access: Access, server: ManyRuns
 ) -> None:
-    polled_until_there_is_no_room(client, access)
-    assert len(server.seen) == 8
+    use_up_what_polls_have(access)
     began = time.monotonic()
     result = client.drive(access, stop(access.vendor, run_of(access), NOTE, timeout=0))
     (asked,) = [seen for seen in server.seen if seen.what == "stop"]
@@ -139,7 +151,7 @@ def test_stop_is_on_the_wire_at_once_though_polls_have_used_up_the_budget(
 
 def test_as_many_stops_as_there_is_room_for_are_on_the_wire_at_once(access: Access, server: ManyRuns) -> None:
     """None of the looks before them takes a call that one of them needs."""
-    polled_until_there_is_no_room(Client("aiohttp"), access)
+    use_up_what_polls_have(access)
 
     async def both() -> None:
         flows = [stop(access.vendor, run_of(access, f"run-{number}"), NOTE, timeout=0) for number in range(2)]
@@ -151,14 +163,14 @@ def test_as_many_stops_as_there_is_room_for_are_on_the_wire_at_once(access: Acce
         await asyncio.gather(*asking, return_exceptions=True)
 
     in_own_loop(asyncio.wait_for(both(), 20))
-    assert [seen.what for seen in server.seen[8:10]] == ["stop", "stop"]
+    assert [seen.what for seen in server.seen[:2]] == ["stop", "stop"]
 
 
 @pytest.mark.parametrize("run_id", ["run-1", "hang-1"], ids=["no room", "no room, and the vendor hangs"])
 def test_limit_that_passes_while_a_poll_waits_is_kept(
     client: Client, access: Access, server: ManyRuns, run_id: str
 ) -> None:
-    polled_until_there_is_no_room(client, access)
+    use_up_what_polls_have(access)
     at = time.time() + 0.5
     late_from = time.monotonic() + 0.5
     flow = follow(
@@ -186,8 +198,8 @@ def test_limit_that_passes_while_a_poll_hangs_is_kept(client: Client, access: Ac
         limits={"max_runtime": time.time() + 0.5},
         stop_timeout=0.0,
     )
-    client.drive(access, stopped_looking(flow), Patience(total=0.1, answer=3.0))
-    assert server.seen[1].at - late_from < 0.5, "the look before the stop"
+    client.drive(access, stopped_looking(flow), Patience(total=0.1, answer=10.0))
+    assert server.seen[1].at - late_from < 5, "the look before the stop"
 
 
 def stopped_looking(flow: Any) -> Any:
@@ -209,6 +221,17 @@ def test_calls_of_a_window_are_never_more_than_the_vendor_takes(
     access: Access, server: ManyRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(budget, "WINDOW", 1.0)
+    at: list[float] = []
+    take = Budget.take
+
+    def taking(made: Budget, rank: Rank) -> float:
+        seconds = take(made, rank)
+        if not seconds:
+            at.append(time.monotonic())
+        return seconds
+
+    # When each call is let go, not when a busy machine's server comes to it.
+    monkeypatch.setattr(Budget, "take", taking)
 
     async def doing() -> None:
         polls = [asyncio.create_task(access.adrive(poll(access))) for _ in range(20)]
@@ -224,8 +247,8 @@ def test_calls_of_a_window_are_never_more_than_the_vendor_takes(
         await close_session()
 
     asyncio.run(doing())
-    at = [seen.at for seen in server.seen]
     assert len(server.stopped) == 8
+    assert len(server.seen) <= len(at)
     assert max(sum(begin <= moment < begin + 0.95 for moment in at) for begin in at) <= CALLS
     assert at[-1] - at[0] > 2.5
     polled = [seen for seen in server.seen if seen.run_id == "polled"]
@@ -236,9 +259,7 @@ def test_waiting_stops_go_before_waiting_polls(
     access: Access, server: ManyRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(budget, "WINDOW", 1.0)
-    made = budget.budget_of(access.endpoint.allowance)
-    assert made is not None
-    assert taken(made, Rank.ACT) == CALLS
+    assert taken(budget_for(access), Rank.ACT) == CALLS
 
     async def doing() -> None:
         polls = [asyncio.create_task(access.adrive(poll(access))) for _ in range(20)]
