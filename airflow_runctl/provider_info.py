@@ -153,46 +153,107 @@ CONNECTION_TYPES: list[Json] = [
 ]
 
 
+ANY_VENDOR = "Runs of any vendor"
+
+VENDORS: list[Json] = [
+    {
+        "integration-name": "SnapLogic",
+        "external-doc-url": "https://docs.snaplogic.com/public-apis/public-apis-about.html",
+        "how-to-guide": ["/docs/connections.md", "/docs/many-starts.md"],
+        "tags": ["service"],
+    },
+    {
+        "integration-name": "axiom.ai",
+        "external-doc-url": "https://axiom.ai/docs/developer-hub/api/run-automations/stop-a-run",
+        "how-to-guide": ["/docs/connections.md"],
+        "tags": ["service"],
+    },
+    {
+        "integration-name": "VectorShift",
+        "external-doc-url": "https://docs.vectorshift.ai/api-reference",
+        "how-to-guide": ["/docs/connections.md"],
+        "tags": ["service"],
+    },
+    {
+        "integration-name": "bctrl",
+        "external-doc-url": "https://platform.bctrl.ai/api/api-reference/workspaces/runtimes-stop",
+        "how-to-guide": ["/docs/connections.md"],
+        "tags": ["service"],
+    },
+    {
+        "integration-name": ANY_VENDOR,
+        "external-doc-url": "https://airflow.apache.org/",
+        "how-to-guide": ["/docs/operating.md", "/docs/many-runs.md", "/docs/from-sla-miss-callback.md"],
+        "tags": ["software"],
+    },
+]
+"""What the package connects to. ``how-to-guide`` has pages of this repository; no vendor's logo is shipped."""
+
+
+def _modules(integration: str, *modules: str) -> Json:
+    return {"integration-name": integration, "python-modules": [f"airflow_runctl.{module}" for module in modules]}
+
+
+OPTIONS: dict[str, Json] = {
+    "ride_out": {
+        "description": "Seconds for which a vendor that answers badly is put up with.",
+        "version_added": "0.1.0",
+        "type": "float",
+        "example": None,
+        "default": "600",
+    },
+    "requests_at_once": {
+        "description": "Requests to the vendor of one address that a process has under way at once: so many for stops, "
+        "and so many again for all else.",
+        "version_added": "0.1.0",
+        "type": "integer",
+        "example": None,
+        "default": "100",
+    },
+    "act_in_api_server": {
+        "description": "Whether the API below /runctl speaks to vendors from the API server. If not, a run without a "
+        "live task is stopped by the Dag runctl_maintenance (from airflow_runctl.maintenance import dag).",
+        "version_added": "0.1.0",
+        "type": "boolean",
+        "example": None,
+        "default": "False",
+    },
+}
+"""The section ``[runctl]`` of Airflow's configuration. Every process that reads one has its default here too."""
+
+
 def get_provider_info() -> Json:
-    """Return the provider's metadata."""
+    """Return the provider's metadata. An Airflow that does not know a key of it leaves that alone.
+
+    What is listed here by module or class is also what the project keeps: docs/support.md.
+    """
     return {
         "package-name": "airflow-runctl",
         "name": "runctl",
         "description": "Starts, watches, stops and resumes runs at SnapLogic, axiom.ai, VectorShift and bctrl.",
+        "integrations": VENDORS,
         "connection-types": CONNECTION_TYPES,
+        "operators": [
+            _modules("SnapLogic", "operators.snaplogic"),
+            _modules("axiom.ai", "operators.axiom"),
+            _modules("VectorShift", "operators.vectorshift"),
+            _modules("bctrl", "operators.bctrl"),
+            _modules(ANY_VENDOR, "operators.sweep"),
+        ],
+        "hooks": [
+            _modules("SnapLogic", "hooks.snaplogic"),
+            _modules("axiom.ai", "hooks.axiom"),
+            _modules("VectorShift", "hooks.vectorshift"),
+            _modules("bctrl", "hooks.bctrl"),
+        ],
+        "sensors": [_modules(ANY_VENDOR, "sensors.run")],
+        "triggers": [_modules(ANY_VENDOR, "triggers.run", "triggers.sensor")],
+        "notifications": ["airflow_runctl.notifications.StopRunsNotifier"],
         "extra-links": ["airflow_runctl.links.ExternalRunLink"],
+        # Airflow 3.1 and newer. The entry point says the same, for 2.11 and for an Airflow that is not told to load
+        # what providers announce.
+        "plugins": [{"name": "runctl", "plugin-class": "airflow_runctl.plugin.in_airflow.RunctlPlugin"}],
         # Airflow 3.2 and newer.
         "cli": ["airflow_runctl.cli.in_airflow.get_commands"],
-        "notifications": ["airflow_runctl.notifications.StopRunsNotifier"],
-        "config": {
-            "runctl": {
-                "description": "Settings of airflow-runctl.",
-                "options": {
-                    "ride_out": {
-                        "description": "Seconds for which a vendor that answers badly is put up with.",
-                        "version_added": "0.1.0",
-                        "type": "float",
-                        "example": None,
-                        "default": "600",
-                    },
-                    "requests_at_once": {
-                        "description": "Requests to the vendor of one address that a process has under way at once: "
-                        "so many for stops, and so many again for all else.",
-                        "version_added": "0.1.0",
-                        "type": "integer",
-                        "example": None,
-                        "default": "100",
-                    },
-                    "act_in_api_server": {
-                        "description": "Whether the API below /runctl speaks to vendors from the API server. If not, a "
-                        "run without a live task is stopped by the Dag runctl_maintenance "
-                        "(from airflow_runctl.maintenance import dag).",
-                        "version_added": "0.1.0",
-                        "type": "boolean",
-                        "example": None,
-                        "default": "False",
-                    },
-                },
-            }
-        },
+        "config": {"runctl": {"description": "Settings of airflow-runctl.", "options": OPTIONS}},
     }

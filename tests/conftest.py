@@ -1,14 +1,3 @@
-"""Fixtures that unit tests and system tests share."""
+"""Fixtures that unit tests and system tests share: those that people test their own Dags with."""
 
-from collections.abc import Iterator
-
-import pytest
-
-from airflow_runctl.sandbox.client import Sandbox
-
-
-@pytest.fixture(scope="session")
-def sandbox() -> Iterator[Sandbox]:
-    """The four vendors' stand-ins, on a port of their own for the whole session."""
-    with Sandbox.spawn() as spawned:
-        yield spawned
+pytest_plugins = ["airflow_runctl.testing"]

@@ -1,4 +1,7 @@
-"""What the unit tests share: an own home for Airflow, both HTTP clients, connections to the sandbox, a fake Airflow."""
+"""What the unit tests share: an own home for Airflow, both HTTP clients, connections to the sandbox, a fake Airflow.
+
+The sandbox itself, and short waits, come from ``airflow_runctl/testing.py``.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ os.environ["HYPOTHESIS_NO_PLUGINS"] = "1"  # trio's takes half a second of each 
 import pytest  # noqa: E402
 
 from airflow_runctl.sandbox.client import Sandbox  # noqa: E402
+from airflow_runctl.testing import without_proxies  # noqa: E402
 
 if TYPE_CHECKING:
     from airflow_runctl.hooks.base import Access
@@ -63,19 +67,11 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-NETWORK_VARIABLES = (
-    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
-    *("requests_ca_bundle", "curl_ca_bundle", "ssl_cert_file"),
-)
-
-
 @pytest.fixture(autouse=True, scope="session")
 def _plain_network() -> Iterator[None]:
     """Proxies and CA files of the machine must not come between a test and its sandbox."""
     with pytest.MonkeyPatch.context() as environment:
-        for name in NETWORK_VARIABLES:
-            environment.delenv(name, raising=False)
-            environment.delenv(name.upper(), raising=False)
+        without_proxies(environment)
         yield
 
 
@@ -139,23 +135,3 @@ def fake(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         with in_place(FakeAirflow()) as airflow:
             airflow.connections = dict(connections.rows)
             yield airflow
-
-
-@pytest.fixture
-def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look often: a test need not wait as long as a person's money can."""
-    from airflow_runctl.control import identity, siblings, stop, stop_dag_run
-    from airflow_runctl.transport import retry
-    from airflow_runctl.vendors.axiom import vendor as axiom
-    from airflow_runctl.vendors.snaplogic import trigger
-
-    monkeypatch.setattr(trigger, "ANSWER_WAIT", 0.02)
-    monkeypatch.setattr(trigger, "LOOK_EVERY", 0.1)
-    monkeypatch.setattr(axiom, "LOOK_EVERY", 0.1)
-    monkeypatch.setattr(trigger, "AMBIGUOUS_WAIT", 1.0)
-    monkeypatch.setattr(stop, "LOOK_EVERY", 0.05)
-    monkeypatch.setattr(identity, "LOOK_AGAIN", 0.1)
-    monkeypatch.setattr(siblings, "LOOK_EVERY", 0.05)
-    monkeypatch.setattr(siblings, "LOOK_AROUND", 1.0)
-    monkeypatch.setattr(stop_dag_run, "LOOK_AGAIN", 0.1)
-    monkeypatch.setattr(retry, "_backoff", lambda state: 0.05)

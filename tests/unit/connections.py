@@ -6,21 +6,14 @@ from typing import Any
 from airflow_runctl.hooks.base import Access, RunHook
 from airflow_runctl.hooks.base import hook_class as hook_of
 from airflow_runctl.sandbox.client import Sandbox
-
-SETTLING_TIME = "0.2"
-"""Seconds; the sandbox lists at once, unless a test says otherwise."""
+from airflow_runctl.testing import connection_rows
 
 
 class Connections:
     """The sandbox's connections, as they are or with changes."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        self.rows: dict[str, dict[str, Any]] = {
-            name.removeprefix("AIRFLOW_CONN_").lower(): json.loads(text) for name, text in sandbox.connections.items()
-        }
-        for row in self.rows.values():
-            if row["conn_type"] == "snaplogic":
-                row["extra"]["settling_time"] = SETTLING_TIME
+        self.rows: dict[str, dict[str, Any]] = connection_rows(sandbox)
 
     def row(self, conn_id: str, extra: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
         """Return a connection in Airflow's JSON form; an ``extra`` of ``None`` is taken out."""

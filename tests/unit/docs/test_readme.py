@@ -7,7 +7,7 @@ import pytest
 from tests.places import ROOT
 
 SHOWN = re.compile(r"<!-- (\S+\.py) -->\n```python\n(.*?)```", re.DOTALL)
-PAGES = ["README.md", "docs/from-sla-miss-callback.md", "docs/many-starts.md"]
+PAGES = ["README.md", "docs/from-sla-miss-callback.md", "docs/many-starts.md", "docs/testing.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -72,6 +72,10 @@ def test_provider_info_imports_nothing() -> None:
     assert json.loads(said_by(LOOK_AT_NOTHING)) == ["airflow_runctl", "airflow_runctl.provider_info"]
 
 
+def test_fixtures_for_other_peoples_tests_import_neither_airflow_nor_an_http_library() -> None:
+    assert among(HEAVY | {"airflow"}, added(["airflow_runctl.testing"])) == {}
+
+
 def test_vendors_and_words_import_neither_airflow_nor_an_http_library() -> None:
     words = ["airflow_runctl.runs", *modules("vendors")]
     assert "airflow_runctl.vendors.snaplogic.trigger" in words
