@@ -16,7 +16,13 @@ EXECUTION_TIMEOUT: Final = timedelta(seconds=soak_limits.EXECUTION_TIMEOUT)
 BACKSTOP: Final = timedelta(seconds=soak_limits.BACKSTOP)
 
 SLACK: Final = timedelta(seconds=1)
-"""Between Airflow's clock, the vendors' and ours, on one machine, and a limit's own lead."""
+"""Between an event and what Airflow stores of it: one machine, one clock."""
+
+LEAD: Final = timedelta(seconds=5)
+"""``max_runtime`` counts from when the start was sent; on a busy machine the vendor makes the run seconds later."""
+
+PATIENT: Final = timedelta(seconds=5)
+"""An act of a person that took longer was sent again: Airflow's API was away."""
 
 QUEUED: Final = timedelta(seconds=50)
 """A message that was lost with a worker fails its task after ``task_queued_timeout`` or later."""
@@ -71,12 +77,14 @@ class Causes:
         return None
 
     def _by_person(self, attempt: Attempt) -> str | None:
-        for event in self._of_people(attempt.owner, attempt.dag_run):
-            if attempt.ended is None or event.at <= attempt.ended + SLACK:
-                began = attempt.queued or attempt.started
-                if began is None or (event.until or event.at) >= began - SLACK:
-                    return event.kind
-        return None
+        """The clear that made this try does not explain its end: it was asked for before the try was queued."""
+        began = attempt.queued or attempt.started
+        acts = [
+            event
+            for event in self._of_people(attempt.owner, attempt.dag_run)
+            if (attempt.ended is None or event.at <= attempt.ended + SLACK) and (not began or _done(event) >= began)
+        ]
+        return max(acts, key=lambda event: event.at).kind if acts else None
 
     def _of_people(self, owner: str, dag_run: str) -> Iterator[Event]:
         for kind in BY_PERSON:
@@ -97,7 +105,7 @@ class Causes:
             over = attempt.started is not None and ended >= attempt.started + EXECUTION_TIMEOUT - SLACK
             return "execution_timeout" if over else None
         longest = {"limits": MAX_RUNTIME, "deadline": BACKSTOP}.get(kind)
-        if longest and any(ended >= run.created + longest - SLACK for run in self._runs[attempt.owner]):
+        if longest and any(ended >= run.created + longest - LEAD for run in self._runs[attempt.owner]):
             return "max_runtime"
         return None
 
@@ -163,7 +171,7 @@ class Causes:
             late = any(asked >= started + EXECUTION_TIMEOUT - SLACK for started in watching[-1:])
             return "execution_timeout" if late else None
         longest = {"limits": MAX_RUNTIME, "deadline": BACKSTOP}.get(dag_run.kind)
-        return "max_runtime" if longest and asked >= run.created + longest - SLACK else None
+        return "max_runtime" if longest and asked >= run.created + longest - LEAD else None
 
     def _stop_by_dag_run(self, run: Run, dag_run: DagRun, asked: datetime) -> str | None:
         nets = dag_run.kind != "bare"
@@ -208,6 +216,11 @@ class Causes:
 def _lived(attempt: Attempt, moment: datetime) -> bool:
     began = attempt.started or attempt.queued
     return (began is None or began <= moment + SLACK) and (attempt.ended is None or moment - SLACK <= attempt.ended)
+
+
+def _done(event: Event) -> datetime:
+    until = event.until or event.at
+    return event.at if until - event.at < PATIENT else until
 
 
 def _watched(attempt: Attempt, run: Run) -> bool:

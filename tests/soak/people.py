@@ -79,8 +79,8 @@ class People:
             "fail-dag-run": lambda rest: rest.mark_dag_run(dag_id, run_id, "failed"),
         }
         began = now()
-        self._try(f"{fault.kind} {owner}", acts[fault.kind])
         whose = {"dag_run": run_id} if fault.kind == "fail-dag-run" else {"owner": owner}
+        self._try(f"{fault.kind} {''.join(whose.values())}", acts[fault.kind])
         self._journal.note(Event(began, fault.kind, until=now(), **whose))
 
     def _do(self, what: str, act: Callable[[AirflowRest], Any]) -> None:

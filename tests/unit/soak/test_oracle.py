@@ -87,6 +87,11 @@ def test_what_happens_to_others_and_what_tasks_live_through_is_no_cause(event: E
     assert sins(judged(event, attempts=[FAILED_TRY])) == [FAILED]
 
 
+def test_the_clear_that_made_a_try_does_not_explain_its_failure() -> None:
+    clear = Event(at(0.5), "clear", owner="s001-worker", until=at(1.5))
+    assert sins(judged(clear, attempts=[FAILED_TRY])) == [FAILED]
+
+
 def test_vendor_that_is_away_explains_a_failed_start_and_not_the_loss_of_a_run_that_was_watched() -> None:
     away = Event(at(20), "vendor-away", "axiom", until=at(80))
     assert sins(judged(away, attempts=[FAILED_TRY], runs=[])) == []
@@ -147,7 +152,7 @@ def test_kill_with_retries_left_does_not_explain_a_stop_but_restart_does() -> No
 def test_limits_deadlines_and_the_end_of_the_dag_run_explain_a_stop_once_they_have_come() -> None:
     for kind, owner, moment in [
         ("limits", "s001-worker", 35.0),
-        ("limits", "s001-deferred", 33.0),
+        ("limits", "s001-deferred", 28.0),
         ("deadline", "s001-worker", 45.0),
         ("released", "s001-released", 60.0),
     ]:
