@@ -60,7 +60,7 @@ class Causes:
         """Return why a try failed; None if nothing explains it."""
         rules: tuple[Callable[[Attempt], str | None], ...] = (
             self._killed,
-            self._by_person,
+            self.by_person,
             self._deadline,
             self._limit,
             self._start_met_absence,
@@ -76,8 +76,11 @@ class Causes:
                 return "its process was killed" if event.kind == "kill-task" else "its worker was killed"
         return None
 
-    def _by_person(self, attempt: Attempt) -> str | None:
-        """The clear that made this try does not explain its end: it was asked for before the try was queued."""
+    def by_person(self, attempt: Attempt) -> str | None:
+        """Return what a person did that ended a try.
+
+        The clear that made this try does not explain its end: it was asked for before the try was queued.
+        """
         began = attempt.queued or attempt.started
         acts = [
             event

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -21,8 +21,16 @@ LEFT_ALIVE: Final = "run left alive"
 STOPPED: Final = "run stopped without a cause"
 TWO: Final = "two runs of one attempt at once"
 FAILED: Final = "task failed without a cause"
+SUCCEEDED: Final = "task succeeded without its run"
 NOT_OVER: Final = "Dag run not over"
-SINS: Final = (LEFT_ALIVE, STOPPED, TWO, FAILED, NOT_OVER)
+SINS: Final = (LEFT_ALIVE, STOPPED, TWO, FAILED, SUCCEEDED, NOT_OVER)
+
+GOOD_ENDS: Final = ("Completed", "Success", "completed", "succeeded")
+"""The vendors' words for the good end of a run."""
+
+
+WATCHING: Final = ("deferred", "worker", "mapped")
+"""Tasks that wait for the end of their run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +57,8 @@ class Verdict:
     :param failures: how often which cause explained the failure of a task.
     """
 
-    sins: Sequence[Finding]
-    gaps: Sequence[Finding]
+    sins: list[Finding]
+    gaps: list[Finding]
     stops: Counter[str]
     failures: Counter[str]
 
@@ -62,29 +70,43 @@ class Verdict:
 def judge(history: History) -> Verdict:
     """Look at all runs and tasks of a soak that has settled."""
     causes = Causes(history)
-    sins: list[Finding] = []
-    gaps: list[Finding] = []
-    stops: Counter[str] = Counter()
-    failures: Counter[str] = Counter()
+    verdict = Verdict([], [], Counter(), Counter())
     for attempt in history.attempts:
-        if attempt.state in ("failed", "up_for_retry"):
-            if cause := causes.of_failure(attempt):
-                failures[cause] += 1
-            else:
-                sins.append(Finding(FAILED, attempt.owner, _of_attempt(attempt)))
+        _judge_attempt(attempt, history, causes, verdict)
     for run in history.runs:
-        if run.stop_asked and not (run.ended and run.ended < run.stop_asked):
-            if cause := causes.of_stop(run):
-                stops[cause] += 1
-            else:
-                sins.append(Finding(STOPPED, run.owner, _of_run(run)))
-        if run.is_open:
-            gap = causes.of_gap(run)
-            (gaps if gap else sins).append(Finding(LEFT_ALIVE, run.owner, f"{_of_run(run)}{f': {gap}' if gap else ''}"))
-    sins += _two_at_once(history.runs)
+        _judge_run(run, causes, verdict)
+    verdict.sins.extend(_two_at_once(history.runs))
     over = ("success", "failed")
-    sins += [Finding(NOT_OVER, one.name, one.state) for one in history.dag_runs if one.state not in over]
-    return Verdict(sins, gaps, stops, failures)
+    verdict.sins.extend(Finding(NOT_OVER, one.name, one.state) for one in history.dag_runs if one.state not in over)
+    return verdict
+
+
+def _judge_attempt(attempt: Attempt, history: History, causes: Causes, verdict: Verdict) -> None:
+    if attempt.state in ("failed", "up_for_retry"):
+        if cause := causes.of_failure(attempt):
+            verdict.failures[cause] += 1
+        else:
+            verdict.sins.append(Finding(FAILED, attempt.owner, _of_attempt(attempt)))
+    elif attempt.state == "success" and attempt.task in WATCHING and not causes.by_person(attempt):
+        own = (run for run in history.runs if run.owner == attempt.owner)
+        if not any(_ended_well(run, attempt) for run in own):
+            verdict.sins.append(Finding(SUCCEEDED, attempt.owner, _of_attempt(attempt)))
+
+
+def _judge_run(run: Run, causes: Causes, verdict: Verdict) -> None:
+    if run.stop_asked and not (run.ended and run.ended < run.stop_asked):
+        if cause := causes.of_stop(run):
+            verdict.stops[cause] += 1
+        else:
+            verdict.sins.append(Finding(STOPPED, run.owner, _of_run(run)))
+    if run.is_open:
+        gap = causes.of_gap(run)
+        found = Finding(LEFT_ALIVE, run.owner, f"{_of_run(run)}{f': {gap}' if gap else ''}")
+        (verdict.gaps if gap else verdict.sins).append(found)
+
+
+def _ended_well(run: Run, attempt: Attempt) -> bool:
+    return run.state in GOOD_ENDS and bool(run.ended and attempt.ended and run.ended <= attempt.ended)
 
 
 def _two_at_once(runs: Iterable[Run]) -> Iterator[Finding]:

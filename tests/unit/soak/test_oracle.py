@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.soak.history import Attempt, DagRun, Event, History, Run
-from tests.soak.oracle import FAILED, LEFT_ALIVE, NOT_OVER, STOPPED, TWO, Verdict, judge, table
+from tests.soak.oracle import FAILED, LEFT_ALIVE, NOT_OVER, STOPPED, SUCCEEDED, TWO, Verdict, judge, table
 
 BEGAN = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
@@ -19,13 +19,16 @@ def at(seconds: float) -> datetime:
 
 DAG_RUN = DagRun("s001", "plain", "axiom", "success", queued=at(0), ended=at(60))
 WORKER = Attempt("id-1", "s001-worker", "s001", "worker", 1, False, "success", at(1), at(5), at(55), pid=77)
+SOME_TRY = replace(WORKER, state="removed")
+"""One of whose end no rule says anything: for tests of what became of its run."""
+
 RUN = Run("r-1", "axiom", "s001-worker", "Success", False, created=at(8), ended=at(53))
 
 
 def judged(
     *events: Event,
     dag_run: DagRun = DAG_RUN,
-    attempts: Sequence[Attempt] = (WORKER,),
+    attempts: Sequence[Attempt] = (SOME_TRY,),
     runs: Sequence[Run] = (RUN,),
 ) -> Verdict:
     return judge(History(events, [dag_run], attempts, runs))
@@ -41,7 +44,7 @@ OPEN_RUN = replace(RUN, state="Running", is_open=True, ended=None)
 
 
 def test_a_good_history_has_no_sin() -> None:
-    verdict = judged()
+    verdict = judged(attempts=[WORKER])
     assert (sins(verdict), verdict.gaps) == ([], [])
 
 
@@ -143,7 +146,7 @@ def test_run_stopped_because_something_else_was_lost_is_caught(event: Event) -> 
 def test_kill_with_retries_left_does_not_explain_a_stop_but_restart_does() -> None:
     event = Event(at(25), "kill-task", attempts=("id-1",))
     lost = replace(WORKER, state="failed", ended=at(25))
-    attempts = [lost, replace(WORKER, id="id-2", number=2, started=at(29))]
+    attempts = [lost, replace(SOME_TRY, id="id-2", number=2, started=at(29))]
     assert sins(judged(event, attempts=attempts, runs=[STOPPED_RUN])) == [STOPPED]
     restart = replace(DAG_RUN, kind="restart")
     assert sins(judged(event, dag_run=restart, attempts=attempts, runs=[STOPPED_RUN])) == []
@@ -156,7 +159,7 @@ def test_limits_deadlines_and_the_end_of_the_dag_run_explain_a_stop_once_they_ha
         ("deadline", "s001-worker", 45.0),
         ("released", "s001-released", 60.0),
     ]:
-        dag_run, attempt = replace(DAG_RUN, kind=kind), replace(WORKER, owner=owner)
+        dag_run, attempt = replace(DAG_RUN, kind=kind), replace(SOME_TRY, owner=owner)
         for seconds, wanted in ((moment - 2, [STOPPED]), (moment + 0.1, [])):
             run = replace(STOPPED_RUN, owner=owner, stop_asked=at(seconds), ended=at(seconds + 1))
             assert sins(judged(dag_run=dag_run, attempts=[attempt], runs=[run])) == wanted, (kind, owner, seconds)
@@ -171,6 +174,17 @@ def test_task_that_fails_for_a_reason_of_its_own_may_stop_its_run() -> None:
 
 def test_run_that_nobody_knows_and_that_is_stopped_is_caught() -> None:
     assert sins(judged(runs=[replace(STOPPED_RUN, owner="foreign")])) == [STOPPED]
+
+
+# A task that succeeded.
+
+
+def test_task_that_succeeded_without_the_good_end_of_its_run_is_caught() -> None:
+    for run in (replace(RUN, state="Failure"), replace(RUN, ended=at(58)), replace(RUN, owner="s001-deferred")):
+        assert sins(judged(attempts=[WORKER], runs=[run])) == [SUCCEEDED]
+    marked = Event(at(54), "mark-success", owner="s001-worker")
+    assert sins(judged(marked, attempts=[WORKER], runs=[replace(RUN, state="Failure")])) == []
+    assert sins(judged(attempts=[replace(WORKER, task="released")], runs=[replace(RUN, state="Failure")])) == []
 
 
 # Two at once.
