@@ -19,13 +19,18 @@ VENDORS := one
 SYSTEM = $(PYTEST) --vendors=$(VENDORS) tests/system
 PARTS = $(PYTHON) .ci/parts.py
 # What knows nothing of Airflow, or of one version only, is tested with the newest.
-SAME_EVERYWHERE := vendors transport sandbox benchmarks docs/test_readme.py docs/test_pages.py \
+SAME_EVERYWHERE := vendors transport sandbox benchmarks soak docs/test_readme.py docs/test_pages.py \
   package/test_wheel.py package/test_kill_paths.py package/test_layers.py package/test_first_pages.py package/test_parts.py
 UNIT := tests/unit $(if $(filter-out $(NEWEST),$(AIRFLOW)),$(SAME_EVERYWHERE:%=--ignore=tests/unit/%))
 # What make bench measures beside this package is installed for it only.
 BENCH_VENV := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/stamp
 PEERS := apache-airflow-providers-dbt-cloud apache-airflow-providers-databricks
+# The soak's CeleryExecutor too.
+SOAK_VENV := .venv-soak
+SOAK_STAMP := $(SOAK_VENV)/stamp
+MINUTES := 10
+SEED := 1
 POSTGRESQL := postgresql+psycopg2://postgres@127.0.0.1:5432/postgres
 # A pyenv shim answers `command -v` for versions that are not active, so each candidate is run.
 PYTHON = $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell $(p) -c \
@@ -33,7 +38,7 @@ PYTHON = $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shel
 
 .DEFAULT_GOAL := help
 .PHONY: help environments environment demo check test test-all test-unit test-slow test-system test-essential \
-  test-each-version test-airflow kill-paths bench lint types layers format clean
+  test-each-version test-airflow kill-paths bench soak lint types layers format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 20
@@ -104,6 +109,18 @@ $(BENCH_STAMP): pyproject.toml constraints/bench.txt
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints/bench.txt \
 	  -e '.[cli,dev]' $(PEERS) matplotlib
+	@touch $@
+
+soak: $(SOAK_STAMP)  ## faults against a deployment with CeleryExecutor, and an oracle; MINUTES=10 SEED=1, KEEP=1 keeps logs
+	@$(SOAK_VENV)/bin/python -m tests.soak --minutes $(MINUTES) --seed $(SEED) $(if $(KEEP),--keep)
+
+$(SOAK_STAMP): pyproject.toml constraints/soak.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
+	@echo "Building $(SOAK_VENV) with $(PYTHON): two minutes or so, the first time"
+	rm -rf $(SOAK_VENV)
+	$(PYTHON) -m venv $(SOAK_VENV)
+	$(SOAK_VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints/soak.txt \
+	  -e '.[cli,dev]' apache-airflow-providers-celery
 	@touch $@
 
 lint: $(STAMP)  ## ruff: rules and form

@@ -78,6 +78,8 @@ class RealAirflow(Rest):
         ``demo.release`` knows to be renamed go by their newest name
     :param database: SQLAlchemy URL of a PostgreSQL database whose server gets a temporary database for this
         Airflow; SQLite by default, which 2.11 does not take
+    :param components: further components that boot with the others, name to ``airflow`` command:
+        ``{"worker": ["celery", "worker"]}`` for an executor that ``config`` names
     :param progress: called with a line of text now and then while Airflow boots
     :raises ValueError: when this Airflow needs a ``database`` and there is none
     """
@@ -89,6 +91,7 @@ class RealAirflow(Rest):
         environment: Mapping[str, str] | None = None,
         config: Mapping[str, object] | None = None,
         database: str | None = None,
+        components: Mapping[str, Sequence[str]] | None = None,
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         if database is None and RELEASE.lowest_database != "sqlite":
@@ -110,6 +113,7 @@ class RealAirflow(Rest):
         self._cleanup.callback(self.sessions.close)
         atexit.register(self.close)
         self._progress = progress
+        self._commands = {**RELEASE.commands, **(components or {})}
         self._expected_up: set[str] = set()
         self._environment = self._components_environment(fernet_key, config or {}) | dict(environment or {})
 
@@ -174,7 +178,7 @@ class RealAirflow(Rest):
         self._termination.enter_context(polite_termination())
         try:
             self._migrate()
-            for name in RELEASE.commands:
+            for name in self._commands:
                 self.start(name)
             self.wait_for(self._all_healthy, "all components to be healthy", 120, self._progress)
             self.wait_for(self._all_dags_stored, "all Dag files to be stored", 120, self._progress)
@@ -227,7 +231,7 @@ class RealAirflow(Rest):
 
         It is up when its work shows; ``health`` tells of the latest of its kind.
         """
-        command = RELEASE.commands[re.sub(r"-\d+$", "", component)]
+        command = self._commands.get(component) or self._commands[re.sub(r"-\d+$", "", component)]
         self.sessions.start(component, self._airflow(*command), self._environment)
         self._expected_up.add(component)
 
