@@ -6,6 +6,9 @@ AIRFLOW := $(NEWEST)
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 VENV := .venv$(if $(filter-out $(NEWEST),$(AIRFLOW)),-$(AIRFLOW))
 BIN := $(VENV)/bin
+COMMA := ,
+# The documentation is built with the newest only.
+EXTRAS := cli,dev$(if $(filter $(NEWEST),$(AIRFLOW)),$(COMMA)docs)
 # Unit tests mostly wait, for their sandbox or for a time to pass: more of them at once than there are cores.
 WORKERS := 12
 # Each of them would compile every test file again.
@@ -33,7 +36,7 @@ PYTHON = $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shel
 
 .DEFAULT_GOAL := help
 .PHONY: help environments environment demo check test test-all test-unit test-slow test-system test-essential \
-  test-each-version test-airflow kill-paths bench lint types layers format clean
+  test-each-version test-airflow kill-paths bench docs lint types layers format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 20
@@ -43,7 +46,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@echo "Building $(VENV) with $(PYTHON): two minutes or so, the first time"
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[cli,dev]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
 	@touch $@
 
 environments: $(OTHERS:%=environment-%) $(STAMP)  ## build the environments of all Airflow versions; -j2 two at a time
@@ -105,6 +108,11 @@ $(BENCH_STAMP): pyproject.toml constraints/bench.txt
 	$(BENCH_VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints/bench.txt \
 	  -e '.[cli,dev]' $(PEERS) matplotlib
 	@touch $@
+
+docs: $(STAMP)  ## build the documentation site into build/docs; a broken link, reference or anchor fails
+	@rm -rf build/docs
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -d build/doctrees docs build/docs
+	@$(BIN)/python docs/check_site.py build/docs
 
 lint: $(STAMP)  ## ruff: rules and form
 	@$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """What Airflow asks a provider about itself. Read at every start of every process: imports nothing.
 
 The connection forms are told here and nowhere else. Airflow 3.2 and newer read them as they stand; for older
-versions ``hooks/forms.py`` turns them into what these ask a hook class for; ``docs/connections.md`` is made
+versions ``hooks/forms.py`` turns them into what these ask a hook class for; ``docs/reference/connections.md`` is made
 from them. Each field under ``conn-fields`` is a key of the connection's extra, named as the hook reads it.
 """
 
