@@ -1,5 +1,6 @@
 """How the documentation site is built: ``make docs``. The order of its pages is in ``index.md`` of each folder."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -11,7 +12,10 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 # Before the reference imports Airflow, which writes its configuration there.
 _home = tempfile.TemporaryDirectory(prefix="runctl-docs-")
 os.environ["AIRFLOW_HOME"] = _home.name
-os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "ERROR"
+logging.disable(logging.INFO)
+import airflow.settings  # noqa: E402
+
+logging.disable(logging.NOTSET)
 
 from airflow_runctl import __version__  # noqa: E402
 

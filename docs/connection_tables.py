@@ -1,4 +1,4 @@
-"""Writes the tables of fields in docs/reference/connections.md, from the same metadata as the forms: run it after a change."""
+"""Writes the tables of fields in docs/reference/connections.md, as the forms have them: run it after a change."""
 
 import re
 from collections.abc import Iterator

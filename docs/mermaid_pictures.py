@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -26,7 +27,7 @@ document.head.append(script);
 """
 DRAW = """
 const done = arguments[arguments.length - 1];
-mermaid.initialize({startOnLoad: false, theme: "neutral", flowchart: {htmlLabels: false}});
+mermaid.initialize({startOnLoad: false, theme: "neutral", htmlLabels: false, flowchart: {htmlLabels: false}});
 mermaid.render("picture", arguments[0]).then(drawn => done(drawn.svg), error => done("error: " + error));
 """
 
@@ -55,7 +56,8 @@ def setup(app: "Sphinx") -> dict[str, Any]:
             if not picture.exists():
                 raise self.error(f"{picture.name} is not drawn: see docs/mermaid_pictures.py")
             where = "/" + picture.relative_to(HERE).as_posix()
-            return [nodes.image(uri=where, alt="A diagram; the text below it says the same.", classes=["diagram"])]
+            image = nodes.image(uri=where, alt="A diagram; the text below it says the same.")
+            return [nodes.container("", image, classes=["diagram"])]
 
     app.add_directive("mermaid", Mermaid)
     return {"parallel_read_safe": True}
@@ -80,6 +82,7 @@ def draw(script: Path) -> None:
             drawn = browser.execute_async_script(DRAW, source)
             if not drawn.startswith("<svg"):
                 raise SystemExit(drawn)
+            ElementTree.fromstring(drawn)  # noqa: S314  (ours; a browser shows nothing at all of what is no XML)
             picture.write_text(drawn + "\n")
     for picture in set(PICTURES.glob("*.svg")) - wanted.keys():
         picture.unlink()

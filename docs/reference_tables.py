@@ -1,4 +1,4 @@
-"""Writes the tables of settings, commands, stops and vendors below docs/reference from the code: run it after a change."""
+"""Writes the tables of settings, commands, stops and vendors in docs/reference from the code: run it after a change."""
 
 import re
 import sys

@@ -10,7 +10,7 @@ from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
 CONN_ID = "snaplogic_default"
 TASK = "/Acme/projects/sales/hang"
 PIPELINE = "hang"
-LIMIT = timedelta(seconds=30)
+LIMIT = timedelta(minutes=1)
 
 with DAG(
     "first_deadline",
