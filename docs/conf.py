@@ -13,7 +13,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 _home = tempfile.TemporaryDirectory(prefix="runctl-docs-")
 os.environ["AIRFLOW_HOME"] = _home.name
 logging.disable(logging.INFO)
-import airflow.settings  # noqa: E402
+import airflow.settings  # noqa: E402, F401
 
 logging.disable(logging.NOTSET)
 
