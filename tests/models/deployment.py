@@ -657,7 +657,8 @@ class Deployment:
             if other.stopped_by != "deadline" or other.by.task is not task:
                 continue
             since_a_clear = {other.owner.clears, task.clears_at_deadline} == {attempt.clears}
-            # docs/explanation/kill-matrix.md: without a word for stopped, what a lost process did not note nobody knows.
+            # docs/explanation/kill-matrix.md: at a vendor without a word for stopped, what a lost process
+            # did not note nobody knows.
             unknown = self.config.vendor == "axiom" and other.owner.lost
             # An attempt after a clear waited for that stop, and then rightly began anew: so may its retry.
             began_anew = any(later.by is other.owner and not later.by.by_retry for later in self.vendor.runs)

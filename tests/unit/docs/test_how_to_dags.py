@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from airflow_runctl.compat import IS_AIRFLOW_2
 from airflow_runctl.notifications import StopRunsNotifier
 from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
 from airflow_runctl.sandbox.client import Sandbox
@@ -180,8 +179,7 @@ def test_the_settings_give_a_dag_its_callbacks(fake: FakeAirflow) -> None:
 # -- the tutorial --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(IS_AIRFLOW_2, reason="the tutorial is for Airflow 3.3")
-@needs_task_store
+@needs_task_store  # which the Airflow of the tutorial has
 def test_the_deadline_of_the_tutorial_stops_its_run(fake: FakeAirflow, box: Sandbox) -> None:
     told = Told(fake, TUTORIAL)
     box.behave("snaplogic", "hang", stop_seconds=0.02)
