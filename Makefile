@@ -6,6 +6,9 @@ AIRFLOW := $(NEWEST)
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 VENV := .venv$(if $(filter-out $(NEWEST),$(AIRFLOW)),-$(AIRFLOW))
 BIN := $(VENV)/bin
+COMMA := ,
+# The documentation is built with the newest only.
+EXTRAS := cli,dev$(if $(filter $(NEWEST),$(AIRFLOW)),$(COMMA)docs)
 # Unit tests mostly wait, for their sandbox or for a time to pass: more of them at once than there are cores.
 WORKERS := 12
 # Each of them would compile every test file again.
@@ -19,7 +22,7 @@ VENDORS := one
 SYSTEM = $(PYTEST) --vendors=$(VENDORS) tests/system
 PARTS = $(PYTHON) .ci/parts.py
 # What knows nothing of Airflow, or of one version only, is tested with the newest.
-SAME_EVERYWHERE := vendors transport sandbox benchmarks soak docs/test_readme.py docs/test_pages.py \
+SAME_EVERYWHERE := vendors transport sandbox benchmarks soak docs/test_readme.py docs/test_pages.py docs/test_blocks.py docs/test_site.py \
   package/test_wheel.py package/test_kill_paths.py package/test_layers.py package/test_first_pages.py package/test_parts.py
 UNIT := tests/unit $(if $(filter-out $(NEWEST),$(AIRFLOW)),$(SAME_EVERYWHERE:%=--ignore=tests/unit/%))
 # What make bench measures beside this package is installed for it only.
@@ -38,7 +41,7 @@ PYTHON = $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shel
 
 .DEFAULT_GOAL := help
 .PHONY: help environments environment demo check test test-all test-unit test-slow test-system test-essential \
-  test-each-version test-airflow kill-paths bench soak lint types layers format clean
+  test-each-version test-airflow kill-paths bench soak docs lint types layers format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 20
@@ -48,7 +51,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@echo "Building $(VENV) with $(PYTHON): two minutes or so, the first time"
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[cli,dev]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
 	@touch $@
 
 environments: $(OTHERS:%=environment-%) $(STAMP)  ## build the environments of all Airflow versions; -j2 two at a time
@@ -122,6 +125,11 @@ $(SOAK_STAMP): pyproject.toml constraints/soak.txt
 	$(SOAK_VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints/soak.txt \
 	  -e '.[cli,dev]' apache-airflow-providers-celery
 	@touch $@
+
+docs: $(STAMP)  ## build the documentation site into build/docs; a broken link, reference or anchor fails
+	@rm -rf build/docs
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -d build/doctrees docs build/docs
+	@$(BIN)/python docs/check_site.py build/docs
 
 lint: $(STAMP)  ## ruff: rules and form
 	@$(BIN)/ruff check .

@@ -5,7 +5,7 @@ A Dag file with this one line gives it::
     from airflow_runctl.maintenance import dag
 
 The API of airflow-runctl starts it, as the user who asks; who may start it can have any run stopped whose handle
-they can read. docs/operating.md says more.
+they can read. docs/how-to/operating.md says more.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ METRICS: Final = (
     POLLS,
     VENDOR_ERRORS,
 )
-"""All there are; docs/metrics.md is written from them."""
+"""All there are; docs/reference/metrics.md is written from them."""
 
 ERROR_KINDS: Final[Mapping[type[Exception], tuple[str, str]]] = {
     LoginRefused: ("login_refused", "the credential, or its rights"),

@@ -1,7 +1,7 @@
 """What Airflow asks a provider about itself. Read at every start of every process: imports nothing.
 
 The connection forms are told here and nowhere else. Airflow 3.2 and newer read them as they stand; for older
-versions ``hooks/forms.py`` turns them into what these ask a hook class for; ``docs/connections.md`` is made
+versions ``hooks/forms.py`` turns them into what these ask a hook class for; ``docs/reference/connections.md`` is made
 from them. Each field under ``conn-fields`` is a key of the connection's extra, named as the hook reads it.
 """
 
@@ -159,31 +159,35 @@ VENDORS: list[Json] = [
     {
         "integration-name": "SnapLogic",
         "external-doc-url": "https://docs.snaplogic.com/public-apis/public-apis-about.html",
-        "how-to-guide": ["/docs/connections.md", "/docs/many-starts.md"],
+        "how-to-guide": ["/docs/reference/connections.md", "/docs/how-to/many-starts.md"],
         "tags": ["service"],
     },
     {
         "integration-name": "axiom.ai",
         "external-doc-url": "https://axiom.ai/docs/developer-hub/api/run-automations/stop-a-run",
-        "how-to-guide": ["/docs/connections.md"],
+        "how-to-guide": ["/docs/reference/connections.md"],
         "tags": ["service"],
     },
     {
         "integration-name": "VectorShift",
         "external-doc-url": "https://docs.vectorshift.ai/api-reference",
-        "how-to-guide": ["/docs/connections.md"],
+        "how-to-guide": ["/docs/reference/connections.md"],
         "tags": ["service"],
     },
     {
         "integration-name": "bctrl",
         "external-doc-url": "https://platform.bctrl.ai/api/api-reference/workspaces/runtimes-stop",
-        "how-to-guide": ["/docs/connections.md"],
+        "how-to-guide": ["/docs/reference/connections.md"],
         "tags": ["service"],
     },
     {
         "integration-name": ANY_VENDOR,
         "external-doc-url": "https://airflow.apache.org/",
-        "how-to-guide": ["/docs/operating.md", "/docs/many-runs.md", "/docs/from-sla-miss-callback.md"],
+        "how-to-guide": [
+            "/docs/how-to/operating.md",
+            "/docs/explanation/many-runs.md",
+            "/docs/how-to/from-sla-miss-callback.md",
+        ],
         "tags": ["software"],
     },
 ]

@@ -4,8 +4,8 @@ In the ``conftest.py`` at the root of the tests::
 
     pytest_plugins = ["airflow_runctl.testing"]
 
-The project tests itself with them. Importing this module imports neither Airflow nor an HTTP library. docs/testing.md
-shows a Dag's test.
+The project tests itself with them. Importing this module imports neither Airflow nor an HTTP library. A Dag's test:
+docs/how-to/testing.md.
 """
 
 from __future__ import annotations

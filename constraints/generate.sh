@@ -12,6 +12,9 @@ minor=$(cut -d. -f1,2 <<<"$airflow")
 target="$here/airflow-$minor.txt"
 # Upper bounds where this Airflow does not boot with the newest of something; each says why.
 caps="$here/caps-$minor.txt"
+# The documentation is built with the newest only.
+extras=cli,dev
+if grep -qx "NEWEST := $minor" "$here/../Makefile"; then extras=$extras,docs; fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -19,7 +22,7 @@ trap 'rm -rf "$work"' EXIT
 "$work/venv/bin/pip" install -qq --upgrade pip
 caps_option=()
 if [ -e "$caps" ]; then caps_option=(-c "$caps"); fi
-"$work/venv/bin/pip" install -qq "${caps_option[@]}" "apache-airflow==$airflow" -e "$here/..[cli,dev]"
+"$work/venv/bin/pip" install -qq "${caps_option[@]}" "apache-airflow==$airflow" -e "$here/..[$extras]"
 {
   echo "# Test environment for Apache Airflow $airflow on $("$work/venv/bin/python" -V)."
   echo "# Made by: constraints/generate.sh $airflow"

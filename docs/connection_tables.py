@@ -1,4 +1,4 @@
-"""Writes the tables of fields in docs/connections.md, from the same metadata as the forms: run it after a change."""
+"""Writes the tables of fields in docs/reference/connections.md, as the forms have them: run it after a change."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_runctl.provider_info import CONNECTION_TYPES
 
-PAGE = Path(__file__).with_name("connections.md")
+PAGE = Path(__file__).with_name("reference") / "connections.md"
 PLACE = re.compile(r"(<!-- fields of (\w+)[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
 STANDARD = {"host": "Host", "login": "Login", "password": "Password", "port": "Port", "schema": "Schema"}
 

@@ -1,4 +1,4 @@
-"""Writes the tables in docs/metrics.md from ``airflow_runctl.metrics``: run it after a change to that."""
+"""Writes the tables in docs/reference/metrics.md from ``airflow_runctl.metrics``: run it after a change to that."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from airflow_runctl.metrics import ERROR_KINDS, METRICS, SERVER_ERROR, Metric
 
-PAGE = Path(__file__).with_name("metrics.md")
+PAGE = Path(__file__).with_name("reference") / "metrics.md"
 PLACE = re.compile(r"(<!-- (\w+), written by[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
 PREFIX = "airflow"
 """What Airflow puts before each name, unless ``[metrics] statsd_prefix`` says otherwise."""

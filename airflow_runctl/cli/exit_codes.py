@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit codes; docs/operating.md has them as a table."""
+    """Exit codes; docs/how-to/operating.md has them as a table."""
 
     DONE = 0
     """All that was asked for was done, and nothing is known to be alive that should not be."""

@@ -102,7 +102,7 @@ class Errand:
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise WrongArgument(
                 f"The configuration of this Dag run is no errand ({type(error).__name__}). The Dag is run by the API "
-                "of airflow-runctl (docs/operating.md), not by hand. Nothing was done."
+                "of airflow-runctl (docs/how-to/operating.md), not by hand. Nothing was done."
             ) from error
 
 

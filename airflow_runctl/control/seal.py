@@ -34,7 +34,7 @@ PURPOSE: Final = b"airflow-runctl handle v2"
 PURPOSE_OF_0_1_0: Final = b"airflow-runctl handle v1"
 
 COST: Final = {"n": 2**15, "r": 8, "p": 1}
-"""Of scrypt: 32 MiB and 0.09 s on the machine that docs/connections.md names."""
+"""Of scrypt: 32 MiB and 0.09 s on the machine that docs/reference/connections.md names."""
 
 MOST_KEYS: Final = 256
 """How many derived keys a process keeps."""

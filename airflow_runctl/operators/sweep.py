@@ -21,7 +21,7 @@ class SweepRunsOperator(BaseOperator):
     """Finds runs that are alive at their vendors though their owner is over, and stops them.
 
     A task cannot see other Dags' tasks: it asks Airflow's REST API, as the user of a connection, which needs the extra
-    ``cli`` on the worker. What a sweep stops, and what keeps it from that, is in docs/operating.md. Airflow 3 only.
+    ``cli`` on the worker. What a sweep stops, and what keeps it from that: docs/how-to/operating.md. Airflow 3 only.
 
     :param airflow_conn_id: connection to this Airflow: its host is the address of the API server; login and password
         are a user's, or the password is a token. ``airflow_api`` by default.

@@ -6,6 +6,6 @@ In the order in which one reads them:
 - ``fresh``: measures in a process of its own, or profiles there.
 - ``snaplogic``: runs of ours at ``tests/servers/many_runs.py``; ``peers``: the other packages', and their vendors.
 - ``stopping``, ``watching``, ``kills``, ``imports``, ``on_time``, ``growth``: the rows.
-- ``plot``, ``page``: docs/performance.png, and the table, on the screen and in docs/performance.md.
+- ``plot``, ``page``: the picture of docs/explanation/performance.md, and its table, also on the screen.
 - ``__main__``: runs rows and prints the table.
 """

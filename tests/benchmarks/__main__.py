@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     """Return what the command line says."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--row", choices=list(ROWS), action="append", help="only this family of rows; all by default")
-    parser.add_argument("--plot", action="store_true", help="draw docs/performance.png; takes stop and growth")
+    parser.add_argument("--plot", action="store_true", help="draw the picture of the page; takes stop and growth")
     parser.add_argument("--page", action="store_true", help="write the figures and the plot into docs; takes all rows")
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""The table as a terminal shows it, and in docs/performance.md, between two marks."""
+"""The table as a terminal shows it, and in docs/explanation/performance.md, between two marks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from tests.benchmarks.rows import COLUMNS, Point, Row
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "performance.md"
+PAGE: Final = Path(__file__).parents[2] / "docs" / "explanation" / "performance.md"
 BEGIN: Final = "<!-- figures: make bench PAGE=1 writes them -->"
 END: Final = "<!-- end of the figures -->"
 WIDTH: Final = 150

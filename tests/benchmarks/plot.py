@@ -1,4 +1,4 @@
-"""Draws how cost grows with the number of runs: docs/performance.png."""
+"""Draws how cost grows with the number of runs: docs/explanation/performance.png."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tests.benchmarks.rows import Point
 
-FILE: Final = Path(__file__).parents[2] / "docs" / "performance.png"
+FILE: Final = Path(__file__).parents[2] / "docs" / "explanation" / "performance.png"
 LOOKS: Final[dict[str, dict[str, Any]]] = {
     # Broad and below: where both cost the same, both are seen.
     "bare aiohttp": {"color": "#e8a33d", "marker": "s", "markersize": 9, "linewidth": 4, "zorder": 3},

@@ -3,7 +3,7 @@
 Real: our operators, trigger, notifier and everything below them down to the transport's ``_send``; Airflow's task
 runner. Modelled: the supervisors and the API server (``tests/fakes/airflow_3.py``), and, here, the scheduler, the
 processes and how they die, the user. What the model copies was measured on a real Airflow; a row is one of
-docs/kill-matrix.md.
+docs/explanation/kill-matrix.md.
 
 The promises:
 
@@ -657,7 +657,8 @@ class Deployment:
             if other.stopped_by != "deadline" or other.by.task is not task:
                 continue
             since_a_clear = {other.owner.clears, task.clears_at_deadline} == {attempt.clears}
-            # docs/kill-matrix.md: without a word for stopped, what a lost process did not note nobody knows.
+            # docs/explanation/kill-matrix.md: at a vendor without a word for stopped, what a lost process
+            # did not note nobody knows.
             unknown = self.config.vendor == "axiom" and other.owner.lost
             # An attempt after a clear waited for that stop, and then rightly began anew: so may its retry.
             began_anew = any(later.by is other.owner and not later.by.by_retry for later in self.vendor.runs)

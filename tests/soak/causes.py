@@ -199,7 +199,7 @@ class Causes:
     # --- a run that was left ---
 
     def of_gap(self, run: Run) -> str | None:
-        """Return why no net but the sweep catches a run, as docs/kill-matrix.md says; None if one should have."""
+        """Return why no net but the sweep catches a run (docs/explanation/kill-matrix.md); None if one should have."""
         dag_run, attempts = self._dag_run_of(run), self._attempts[run.owner]
         if dag_run is None or not attempts:
             return None

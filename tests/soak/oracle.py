@@ -52,7 +52,7 @@ class Verdict:
     """What the oracle says.
 
     :param sins: what nothing explains.
-    :param gaps: runs left alive that no net but the sweep catches, as docs/kill-matrix.md says.
+    :param gaps: runs left alive that no net but the sweep catches, as docs/explanation/kill-matrix.md says.
     :param stops: how often which cause explained a stop.
     :param failures: how often which cause explained the failure of a task.
     """

@@ -1,4 +1,4 @@
-"""The tests of a Dag that docs/testing.md shows, run as a reader would: with pytest, in a home of their own."""
+"""The tests of a Dag that docs/how-to/testing.md shows, run as a reader would: with pytest, in a home of their own."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A fifth vendor, in a package of its own that is installed beside: ``docs/adding-a-vendor.md``, proved.
+"""A fifth vendor, in a package of its own that is installed beside: ``docs/how-to/adding-a-vendor.md``, proved.
 
 The package is ``tests/fifth_vendor``; the vendor is the server below.
 """

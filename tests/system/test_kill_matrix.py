@@ -1,6 +1,6 @@
 """Every way in which a task stops watching its run, on a real Airflow: what becomes of the run at the vendor.
 
-The rows are those of docs/kill-matrix.md. A row takes all its vendors in both modes at once: all four with
+The rows are those of docs/explanation/kill-matrix.md. A row takes all its vendors in both modes at once: all four with
 ``--vendors=all``, else one for each mode, another from row to row. What came of it is printed as a table when the
 tests are over.
 """

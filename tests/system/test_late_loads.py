@@ -1,6 +1,6 @@
 """A load that is late is stopped, and nothing else: by an SLA on Airflow 2.11, by a deadline on Airflow 3.
 
-The Dags are those of docs/from-sla-miss-callback.md.
+The Dags are those of docs/how-to/from-sla-miss-callback.md.
 """
 
 from collections.abc import Iterator

@@ -75,7 +75,7 @@ def test_twenty_mapped_starts_of_one_pipeline_take_turns(airflow: RealAirflow, s
 
 @needs_deadlines  # the Dag is written for Airflow 3
 def test_three_dag_runs_at_once_share_a_pool_of_one_slot(airflow: RealAirflow, sandbox: Sandbox) -> None:
-    """As docs/many-starts.md has it: deferred tasks are not counted, and hold nobody up."""
+    """As docs/how-to/many-starts.md has it: deferred tasks are not counted, and hold nobody up."""
     airflow.request("POST", "pools", body=POOL)
     try:
         names = [f"load_{region}" for region in ("north", "south", "east", "west")]

@@ -49,7 +49,7 @@ def test_each_command_says_how_it_is_used(shell: Shell, name: str) -> None:
 
 
 def test_the_page_for_the_person_on_call_has_every_command_and_exit_code() -> None:
-    page = (DOCS / "operating.md").read_text()
+    page = (DOCS / "how-to/operating.md").read_text()
     assert re.findall(r"^\| `runctl (\w+)", page, re.MULTILINE) == NAMES
     table = page.partition("| exit code | means |")[2].partition("\n\n")[0]
     assert [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)] == list(ExitCode)

@@ -1,4 +1,4 @@
-"""docs/connections.md says what is so."""
+"""docs/reference/connections.md says what is so."""
 
 import re
 import runpy
@@ -11,7 +11,7 @@ from airflow_runctl.compat import IS_AIRFLOW_2
 from airflow_runctl.hooks.base import hook_class
 from tests.places import DOCS
 
-PAGE = (DOCS / "connections.md").read_text()
+PAGE = (DOCS / "reference/connections.md").read_text()
 TYPES = ["snaplogic", "axiom", "vectorshift", "bctrl"]
 
 
@@ -22,7 +22,9 @@ def test_the_tables_are_those_of_the_forms() -> None:
 
 
 def examples(conn_type: str) -> dict[str, list[str]]:
-    lines = re.findall(rf"^(.*{conn_type}_default.*) '(.*)'$|^export (\w+)='(.*)'$", PAGE, re.IGNORECASE | re.MULTILINE)
+    lines = re.findall(
+        rf"^\$ (.*{conn_type}_default.*) '(.*)'$|^\$ export (\w+)='(.*)'$", PAGE, re.IGNORECASE | re.MULTILINE
+    )
     found: dict[str, list[str]] = {"uri": [], "json": []}
     for _, added, variable, defined in lines:
         text = added or defined

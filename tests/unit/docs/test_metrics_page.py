@@ -1,4 +1,4 @@
-"""docs/metrics.md and the dashboard beside it say what is counted, and ask for nothing else."""
+"""docs/reference/metrics.md and the dashboard beside it say what is counted, and ask for nothing else."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from airflow_runctl.metrics import METRICS, Kind, addressed
 from airflow_runctl.runs import StopReason
 from tests.places import DOCS, ROOT
 
-PAGE = (DOCS / "metrics.md").read_text()
+PAGE = (DOCS / "reference/metrics.md").read_text()
 SCRIPT = runpy.run_path(str(DOCS / "metric_tables.py"))
 DASHBOARD: dict[str, Any] = json.loads((DOCS / "grafana" / "airflow-runctl.json").read_text())
 PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
@@ -34,7 +34,7 @@ def test_the_tables_are_those_of_the_code() -> None:
 
 def test_every_metric_that_a_page_names_is_in_the_table() -> None:
     known = {metric.name for metric in METRICS}
-    pages = [*ROOT.glob("*.md"), *DOCS.glob("*.md")]
+    pages = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
     named = {name for page in pages for name in re.findall(r"`(runctl\.[a-z_]+)`", page.read_text())}
     assert named - SPANS == known
 

@@ -7,23 +7,26 @@ import pytest
 
 from tests.places import DOCS, PACKAGE, ROOT
 
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 CODE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NAMED = re.compile(r"`([\w./-]*/[\w./-]+|\w+\.(?:py|md|toml))`")
-TARGET = re.compile(r"\bmake ([a-z][a-z-]+)")
-PAGES_OF_FILES = [DOCS / "architecture.md", ROOT / "CONTRIBUTING.md"]
+TARGET = re.compile(r"(?:^|`|\$ )make ([a-z][a-z-]+)", re.MULTILINE)
+INCLUDED = re.compile(r"^```\{include\} (\S+)$", re.MULTILINE)
+PAGES_OF_FILES = [DOCS / "explanation/architecture.md", ROOT / "CONTRIBUTING.md"]
 TO_BE_MADE = {"constraints/airflow-3.5.txt", "constraints/caps-3.5.txt"}
 """What CONTRIBUTING.md says will come to be."""
 
 
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as a code host makes them."""
-    headings = re.findall(r"^#+ (.+)$", CODE.sub("", page.read_text()), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    text = page.read_text()
+    headings = re.findall(r"^#+ (.+)$", CODE.sub("", text), re.MULTILINE)
+    included = {anchor for file in INCLUDED.findall(text) for anchor in anchors((page.parent / file).resolve())}
+    return included | {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
     for link in LINK.findall(CODE.sub("", page.read_text())):
         if link.startswith(("http://", "https://")):
@@ -34,7 +37,7 @@ def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-@pytest.mark.parametrize("page", PAGES_OF_FILES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES_OF_FILES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_files_that_a_page_names_are_there(page: Path) -> None:
     named = set(NAMED.findall(page.read_text())) - TO_BE_MADE
     assert named
@@ -44,7 +47,9 @@ def test_the_files_that_a_page_names_are_there(page: Path) -> None:
 
 def test_what_decides_is_in_the_file_that_architecture_names() -> None:
     """Each row of the table: the names in its second column stand in one of the files that the row names."""
-    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| [^|]*\|$", (DOCS / "architecture.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| ([^|]+) \| ([^|]+) \| [^|]*\|$", (DOCS / "explanation/architecture.md").read_text(), re.MULTILINE
+    )
     rows = [row for row in rows if row[0] != "X"]
     assert len(rows) > 10
     for what, where in rows:
@@ -63,7 +68,7 @@ def files_of(path: str) -> list[Path]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_targets_of_make_on_a_page_are_in_the_makefile(page: Path) -> None:
     known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(TARGET.findall(page.read_text())) <= known

@@ -1,6 +1,6 @@
 """What each vendor can do, as its code says.
 
-``python -m tests.unit.vendors.capabilities`` prints the README's table.
+``docs/reference_tables.py`` writes the table into docs/reference/vendors.md.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,3 @@ def table() -> str:
         for name, vendor in VENDORS.items()
     ]
     return tabulate(rows, ["vendor", *(operation.value for operation in Operation)], tablefmt="github")
-
-
-if __name__ == "__main__":
-    print(table())

@@ -1,4 +1,4 @@
-"""Each cell of the README's table of capabilities, spoken over HTTP to the sandbox."""
+"""Each cell of the table of capabilities in docs/reference/vendors.md, spoken over HTTP to the sandbox."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from airflow_runctl.vendors.base import Operation
 from airflow_runctl.vendors.bctrl.api import RuntimeStart
 from airflow_runctl.vendors.snaplogic.trigger import TriggeredTask
 from airflow_runctl.vendors.vectorshift.start import PipelineRun
-from tests.places import ROOT
+from tests.places import DOCS
 from tests.unit.vendors.capabilities import VENDORS, table
 
 CONNECTIONS = {
@@ -145,6 +145,6 @@ def test_what_a_vendor_cannot_do_says_so(subject: Subject, operation: Operation)
         subject.drive(ask(run))
 
 
-def test_the_readme_shows_the_table_as_the_code_has_it() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert table() in readme, "python -m tests.unit.vendors.capabilities prints it"
+def test_the_page_of_vendors_shows_the_table_as_the_code_has_it() -> None:
+    page = (DOCS / "reference" / "vendors.md").read_text()
+    assert table() in page, "run docs/reference_tables.py"

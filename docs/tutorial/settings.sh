@@ -1,0 +1,18 @@
+# Read into each terminal of the tutorial, in its folder: . airflow-runctl/docs/tutorial/settings.sh
+. venv/bin/activate
+
+# An Airflow of its own, in this folder, that only this machine reaches and that asks for no login.
+export AIRFLOW_HOME=$PWD/airflow
+export AIRFLOW__CORE__DAGS_FOLDER=$PWD/dags
+export AIRFLOW__CORE__LOAD_EXAMPLES=False
+export AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION=False
+export AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS=True
+export AIRFLOW__API__HOST=127.0.0.1
+export AIRFLOW__API__BASE_URL=http://127.0.0.1:8080
+
+# The sandbox's connections, once it has written them.
+if [ -s sandbox.txt ]; then
+  set -a
+  eval "$(grep '^AIRFLOW_CONN_' sandbox.txt)"
+  set +a
+fi
