@@ -22,7 +22,8 @@ VENDORS := one
 SYSTEM = $(PYTEST) --vendors=$(VENDORS) tests/system
 PARTS = $(PYTHON) .ci/parts.py
 # What knows nothing of Airflow, or of one version only, is tested with the newest.
-SAME_EVERYWHERE := vendors transport sandbox benchmarks soak docs/test_readme.py docs/test_pages.py docs/test_blocks.py docs/test_site.py \
+SAME_EVERYWHERE := vendors transport sandbox benchmarks soak docs/test_readme.py docs/test_pages.py \
+  docs/test_blocks.py docs/test_site.py \
   package/test_wheel.py package/test_kill_paths.py package/test_layers.py package/test_first_pages.py package/test_parts.py
 UNIT := tests/unit $(if $(filter-out $(NEWEST),$(AIRFLOW)),$(SAME_EVERYWHERE:%=--ignore=tests/unit/%))
 # What make bench measures beside this package is installed for it only.

@@ -8,7 +8,8 @@ export AIRFLOW__CORE__LOAD_EXAMPLES=False
 export AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION=False
 export AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS=True
 export AIRFLOW__API__HOST=127.0.0.1
-export AIRFLOW__API__BASE_URL=http://127.0.0.1:8080
+export AIRFLOW__API__PORT=${PORT:-8080}
+export AIRFLOW__API__BASE_URL=http://127.0.0.1:$AIRFLOW__API__PORT
 
 # The sandbox's connections, once it has written them.
 if [ -s sandbox.txt ]; then

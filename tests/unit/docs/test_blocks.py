@@ -19,9 +19,9 @@ BLOCK = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 SHOWN_ONLY = {"console", "ini", "yaml", "text"}
 """What is shown and not run: a terminal, a part of a file of somebody else, a tree of files."""
 NO_CODE = {"{toctree}", "{include}", "{eval-rst}", "mermaid"}
-RUN = (ROOT / "example_dags", DOCS / "dags", ROOT / "tests", DOCS / "tutorial", DOCS / "dag_test")
-"""Where the files lie that tests run: test_examples.py and test_late_loads.py in tests/system, test_how_to_dags.py
-here; of the tutorial test_tutorial.py; of dag_test tests/system/test_dag_tests.py."""
+RUN = (ROOT / "example_dags", DOCS / "dags", DOCS / "dag_test", ROOT / "tests", DOCS / "tutorial")
+"""Where the files lie that tests run: test_examples.py, test_late_loads.py, test_whose_run.py and test_dag_tests.py in
+tests/system, test_how_to_dags.py here."""
 
 
 def blocks(page: Path) -> Iterator[tuple[str, str]]:
