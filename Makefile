@@ -7,8 +7,8 @@ CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 VENV := .venv$(if $(filter-out $(NEWEST),$(AIRFLOW)),-$(AIRFLOW))
 BIN := $(VENV)/bin
 COMMA := ,
-# The documentation is built with the newest only.
-EXTRAS := cli,dev$(if $(filter $(NEWEST),$(AIRFLOW)),$(COMMA)docs)
+# The documentation, and what is released, is built with the newest only.
+EXTRAS := cli,dev$(if $(filter $(NEWEST),$(AIRFLOW)),$(COMMA)docs$(COMMA)dist)
 # Unit tests mostly wait, for their sandbox or for a time to pass: more of them at once than there are cores.
 WORKERS := 12
 # Each of them would compile every test file again.
@@ -24,7 +24,8 @@ PARTS = $(PYTHON) .ci/parts.py
 # What knows nothing of Airflow, or of one version only, is tested with the newest.
 SAME_EVERYWHERE := vendors transport sandbox benchmarks soak docs/test_readme.py docs/test_pages.py \
   docs/test_blocks.py docs/test_site.py \
-  package/test_wheel.py package/test_kill_paths.py package/test_layers.py package/test_first_pages.py package/test_parts.py
+  package/test_wheel.py package/test_kill_paths.py package/test_layers.py package/test_first_pages.py package/test_parts.py \
+  package/test_dist.py
 UNIT := tests/unit $(if $(filter-out $(NEWEST),$(AIRFLOW)),$(SAME_EVERYWHERE:%=--ignore=tests/unit/%))
 # What make bench measures beside this package is installed for it only.
 BENCH_VENV := .venv-bench
@@ -36,22 +37,33 @@ SOAK_STAMP := $(SOAK_VENV)/stamp
 MINUTES := 10
 SEED := 1
 POSTGRESQL := postgresql+psycopg2://postgres@127.0.0.1:5432/postgres
+# The other Airflows run with other Pythons where this machine has them (newest of those that each takes and that was
+# tried), with PYTHON where not: 3.11 does for all. PYTHON=... on the command line holds for every one.
+PYTHON-2.11 := 3.12
+PYTHON-3.1 := 3.13
+PYTHON-3.2 := 3.13
+PYTHON-3.4 := 3.13
+PYENV := $(or $(PYENV_ROOT),$(HOME)/.pyenv)
+OWN_PYTHON = $(if $(PYTHON-$(AIRFLOW)),$(firstword $(foreach p,python$(PYTHON-$(AIRFLOW)) \
+  $(wildcard $(PYENV)/versions/$(PYTHON-$(AIRFLOW)).*/bin/python),$(shell $(p) -c \
+  'import sys, venv, ensurepip; print("$(p)" if "%d.%d" % sys.version_info[:2] == "$(PYTHON-$(AIRFLOW))" else "")' \
+  2>/dev/null))))
+ENVIRONMENT_PYTHON = $(or $(if $(filter command,$(origin PYTHON)),$(PYTHON)),$(OWN_PYTHON),$(PYTHON))
 # A pyenv shim answers `command -v` for versions that are not active, so each candidate is run.
 PYTHON = $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell $(p) -c \
   'import sys, venv, ensurepip; print("$(p)" if sys.version_info >= (3, 11) else "")' 2>/dev/null)))
 
 .DEFAULT_GOAL := help
 .PHONY: help environments environment demo check test test-all test-unit test-slow test-system test-essential \
-  test-each-version test-airflow kill-paths bench soak docs lint types layers format clean
+  test-each-version test-airflow kill-paths bench soak docs lint types layers format dist clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 20
 
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
-	@echo "Building $(VENV) with $(PYTHON): two minutes or so, the first time"
-	rm -rf $(VENV)
-	$(PYTHON) -m venv $(VENV)
+	@python=$(ENVIRONMENT_PYTHON) && echo "Building $(VENV) with $$python: two minutes or so, the first time" && \
+	  rm -rf $(VENV) && $$python -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
 	@touch $@
 
@@ -145,6 +157,9 @@ layers: $(STAMP)  ## import-linter: who may import whom, and no circles
 format: $(STAMP)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+dist: $(STAMP)  ## build wheel and source archive, twice, the same byte for byte, and check them; into dist/
+	@$(BIN)/python .ci/dist.py
 
 clean:  ## remove the environments and all caches
 	rm -rf .venv .venv-* dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -229,7 +229,7 @@ OPTIONS: dict[str, Json] = {
 def get_provider_info() -> Json:
     """Return the provider's metadata. An Airflow that does not know a key of it leaves that alone.
 
-    What is listed here by module or class is also what the project keeps: docs/support.md.
+    What is listed here by module or class is also what the project keeps: docs/reference/support.md.
     """
     return {
         "package-name": "airflow-runctl",

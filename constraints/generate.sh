@@ -12,9 +12,9 @@ minor=$(cut -d. -f1,2 <<<"$airflow")
 target="$here/airflow-$minor.txt"
 # Upper bounds where this Airflow does not boot with the newest of something; each says why.
 caps="$here/caps-$minor.txt"
-# The documentation is built with the newest only.
+# The documentation, and what is released, is built with the newest only.
 extras=cli,dev
-if grep -qx "NEWEST := $minor" "$here/../Makefile"; then extras=$extras,docs; fi
+if grep -qx "NEWEST := $minor" "$here/../Makefile"; then extras=$extras,docs,dist; fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
