@@ -193,6 +193,13 @@ PATHS = [
         "if True:",
         (TRIGGER, "yet_to_wipe"),
     ),
+    KillPath(
+        "the attempt after a clear does not go on with what the one before had waited for",
+        "operators/base.py",
+        'if try_number is not None and try_number != context["ti"].try_number:',
+        "if False:",
+        (DEFERRAL, "event_of_the_one_before"),
+    ),
     # row 8 and 12
     KillPath(
         "a retry reattaches",

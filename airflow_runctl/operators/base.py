@@ -169,15 +169,23 @@ class StartRunOperator(TellsLineage, BaseOperator):
                 self._defer_until_over(context, attempt)
             return conclude(attempt, *self._watch_here(context, attempt))
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+    def execute_complete(
+        self, context: Context, event: Mapping[str, Any], try_number: int | None = None
+    ) -> dict[str, Any]:
         """Go on after the deferral, with what the trigger saw.
 
         :param event: see :class:`~airflow_runctl.triggers.run.ExternalRunTrigger`.
+        :param try_number: of the attempt that deferred; unknown if a version before this argument has.
         :returns: as :meth:`execute`.
         """
         from airflow_runctl.control.verdict import conclude
         from airflow_runctl.control.watch import Watched
 
+        if try_number is not None and try_number != context["ti"].try_number:
+            # A task that is cleared while it goes on after its deferral keeps its next_method (clear_task_instances of
+            # 3.3.2 resets it only where the task does not run), so the new attempt is given the event of the old one.
+            self.log.info("What try %s waited for is nothing to this one: it begins anew", try_number)
+            return self.execute(context)
         try:
             attempt, run = self._resume(context, event[HANDLE_KEY])
         except HandleError as error:
@@ -350,7 +358,7 @@ class StartRunOperator(TellsLineage, BaseOperator):
         if attempt.killed:
             raise RunStopped("The task was killed before it could wait in the triggerer.")
         attempt.hand_on()
-        self.defer(trigger=trigger, method_name="execute_complete")
+        self.defer(trigger=trigger, method_name="execute_complete", kwargs={"try_number": context["ti"].try_number})
         raise AssertionError("defer does not return")
 
     # -- when something goes wrong -------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -95,10 +95,26 @@ class Causes:
         yield from (event for event in self._events["fail-dag-run"] if event.dag_run == dag_run)
 
     def _deadline(self, attempt: Attempt) -> str | None:
-        run = self._dag_runs[attempt.dag_run]
-        if run.kind == "deadline" and run.queued and attempt.ended and attempt.ended >= run.queued + DEADLINE - SLACK:
-            return "deadline"
-        return None
+        before = [one.ended for one in self._attempts[attempt.owner] if one.number < attempt.number]
+        late = attempt.ended and self._is_late(self._dag_runs[attempt.dag_run], attempt.ended, before)
+        return "deadline" if late else None
+
+    def _is_late(self, dag_run: DagRun, moment: datetime, before: Iterable[datetime | None]) -> bool:
+        """Tell whether a deadline has passed. Each clear of one of its tasks lets Airflow count it anew.
+
+        :param before: ends of what this task instance did earlier: a deadline that had passed by then is over.
+        """
+        if dag_run.kind != "deadline" or dag_run.queued is None:
+            return False
+        clears = [each.at for each in self._events["clear"] if each.owner.startswith(f"{dag_run.name}-")]
+        since = max(filter(None, before), default=dag_run.queued)
+        in_force = max([dag_run.queued, *(clear for clear in clears if clear <= since)])
+        return any(
+            in_force <= count
+            and count + DEADLINE - SLACK <= moment
+            and not any(count < clear < count + DEADLINE - SLACK for clear in clears)
+            for count in (dag_run.queued, *clears)
+        )
 
     def _limit(self, attempt: Attempt) -> str | None:
         kind, ended = self._dag_runs[attempt.dag_run].kind, attempt.ended
@@ -165,8 +181,8 @@ class Causes:
         return None
 
     def _stop_by_deadline(self, run: Run, dag_run: DagRun, asked: datetime) -> str | None:
-        late = dag_run.kind == "deadline" and dag_run.queued and asked >= dag_run.queued + DEADLINE - SLACK
-        return "deadline" if late else None
+        before = [one.ended for one in self._runs[run.owner] if one.created < run.created]
+        return "deadline" if self._is_late(dag_run, asked, before) else None
 
     def _stop_by_limit(self, run: Run, dag_run: DagRun, asked: datetime) -> str | None:
         if dag_run.kind == "limits" and run.owner.endswith("-worker"):

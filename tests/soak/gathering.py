@@ -20,7 +20,8 @@ UNION ALL
 SELECT task_instance_id, dag_id, run_id, task_id, map_index, try_number, max_tries, state, queued_dttm, start_date,
 end_date, pid FROM task_instance_history
 """
-DAG_RUNS: Final = "SELECT dag_id, run_id, state, queued_at, end_date FROM dag_run"
+DAG_RUNS: Final = "SELECT dag_id, run_id, state, LEAST(queued_at, run_after) AS queued_at, end_date FROM dag_run"
+"""``queued_at`` is that of the latest clear."""
 OVER: Final = ("success", "failed")
 LONGEST_END_SECONDS: Final = 420.0
 """In which all Dag runs have to be over, after the last fault; the longest wait of a Dag here is ``BACKSTOP``."""

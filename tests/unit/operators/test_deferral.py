@@ -10,7 +10,7 @@ from airflow_runctl.control.watch import Watched
 from airflow_runctl.exceptions import HandleError
 from airflow_runctl.runs import HANDLE_KEY
 from airflow_runctl.sandbox.client import Sandbox
-from tests.unit.operators.tasks import Tasks
+from tests.unit.operators.tasks import Tasks, ends
 from tests.unit.versions import needs_task_store, refuses_last_words
 
 pytestmark = pytest.mark.usefixtures("brisk")
@@ -96,6 +96,28 @@ def test_lost_trigger_whose_handle_cannot_be_read_says_that_a_run_may_be_alive(t
     attempt = tasks.fake.run(tasks.snaplogic(deferrable=True), deferral=gone)
     assert "Trigger failure" in attempt.said
     assert "What it ran may be alive: its handle cannot be read. ConnectionError" in attempt.said
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_try_that_is_given_the_event_of_the_one_before_starts_anew(tasks: Tasks, box: Sandbox, good: bool) -> None:
+    """Cleared while it went on after its deferral, a task keeps ``next_method``: seen on Airflow 3.3.2."""
+    ends(box, "snaplogic", good)
+    attempt = tasks.fake.run(tasks.snaplogic(deferrable=True))
+    event = tasks.event(attempt)
+    again = tasks.fake.run(tasks.snaplogic(deferrable=True), try_number=2, deferral=attempt.deferral, event=event)
+    assert again.state == "deferred"
+    first, second = box.runs()
+    assert first["run_id"] != second["run_id"]
+
+
+def test_task_that_was_deferred_by_an_older_version_goes_on(tasks: Tasks, box: Sandbox) -> None:
+    ends(box, "snaplogic", True)
+    attempt = tasks.fake.run(tasks.snaplogic(deferrable=True))
+    assert attempt.deferral is not None
+    event = tasks.event(attempt)
+    attempt.deferral.next_kwargs.clear()
+    assert tasks.fake.run(tasks.snaplogic(deferrable=True), deferral=attempt.deferral, event=event).state == "success"
+    assert len(box.runs()) == 1
 
 
 def test_event_with_a_foreign_handle_is_refused_and_the_own_run_stopped(tasks: Tasks, box: Sandbox) -> None:

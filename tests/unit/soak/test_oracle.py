@@ -165,6 +165,24 @@ def test_limits_deadlines_and_the_end_of_the_dag_run_explain_a_stop_once_they_ha
             assert sins(judged(dag_run=dag_run, attempts=[attempt], runs=[run])) == wanted, (kind, owner, seconds)
 
 
+def test_clear_lets_a_deadline_count_anew() -> None:
+    dag_run = replace(DAG_RUN, kind="deadline")
+    clear = Event(at(20), "clear", owner="s001-deferred")
+    for seconds, wanted in ((50, [STOPPED]), (66, [])):
+        run = replace(STOPPED_RUN, stop_asked=at(seconds), ended=at(seconds + 1))
+        dag_run = replace(dag_run, ended=at(90))
+        assert sins(judged(clear, dag_run=dag_run, runs=[run])) == wanted
+
+
+def test_deadline_that_had_passed_before_a_clear_explains_nothing_of_the_try_after_it() -> None:
+    """Seen: the try after the clear took the end of the run that the deadline had stopped for that of its own."""
+    clear = Event(at(54), "clear", owner="s001-worker", until=at(54.5))
+    first = replace(WORKER, state="failed", ended=at(54.2))
+    second = replace(WORKER, id="id-2", number=2, state="failed", queued=at(58), ended=at(66))
+    dag_run = replace(DAG_RUN, kind="deadline", ended=at(70))
+    assert sins(judged(clear, dag_run=dag_run, attempts=[first, second])) == [FAILED]
+
+
 def test_task_that_fails_for_a_reason_of_its_own_may_stop_its_run() -> None:
     away = Event(at(20), "airflow-away", until=at(28))
     verdict = judged(away, attempts=[FAILED_TRY], runs=[STOPPED_RUN])
