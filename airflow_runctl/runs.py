@@ -18,6 +18,9 @@ HANDLE_KEY: Final = "external_run"
 AUDIT_KEY: Final = "external_run_audit"
 """XCom key of what became of a run, and of every stop of it."""
 
+HISTORY_KEY: Final = "external_run_history"
+"""XCom key, and part of the key in the task state store, of what happened to a task instance's runs."""
+
 LEFT_BY: Final = "left_by"
 """In a stored handle: the attempt that left the run; nobody follows it yet."""
 
@@ -34,7 +37,9 @@ def printable(value: object, length: int = 80) -> str:
 
     :param length: how many characters of it.
     """
-    text = "".join(character if character.isprintable() else "?" for character in str(value)[: length + 1])
+    text = str(value)[: length + 1]
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else "?" for character in text)
     return text if len(text) <= length else text[:length] + "..."
 
 

@@ -53,7 +53,7 @@ def airflow_of(arguments: argparse.Namespace) -> AirflowRest:
 
 def list_runs(arguments: argparse.Namespace) -> int:
     """List the runs that may be alive."""
-    runs = asyncio.run(Inventory(airflow_of(arguments), progress).runs(scope_of(arguments)))
+    runs = asyncio.run(Inventory(airflow_of(arguments), progress, history=True).runs(scope_of(arguments)))
     print_rows([row_of(run) for run in runs], arguments.output, COLUMNS)
     for run in runs:
         if run.standing is not Standing.OWNED:
@@ -65,7 +65,7 @@ def row_of(run: KnownRun) -> dict[str, Any]:
     """Return a row of the list: all that is known for scripts, and the columns that people read."""
     now = datetime.now(UTC)
     full = run.out(now)
-    state, at = run.recorded_state
+    state, at = run.seen
     mapped = "" if run.where.map_index < 0 else f"[{run.where.map_index}]"
     return {
         **full,
@@ -94,12 +94,13 @@ def show_runs(arguments: argparse.Namespace) -> int:
 
 
 async def _show(rest: AirflowRest, arguments: argparse.Namespace) -> list[KnownRun]:
-    runs = await Inventory(rest, progress).runs(scope_of(arguments))
+    runs = await Inventory(rest, progress, history=True).runs(scope_of(arguments))
     look = _look_at_vendor(rest)
     shown = []
     for run in runs:
         limit = await _limit(rest, run)
-        shown.append({**run.out(datetime.now(UTC)), "execution_timeout": limit, "now": await look(run)})
+        known = {**run.out(datetime.now(UTC)), "execution_timeout": limit}
+        shown.append({**known, "now": await look(run), **run.past_out()})
     if arguments.output in ("json", "yaml"):
         print_rows(shown, arguments.output)
     else:

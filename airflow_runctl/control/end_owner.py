@@ -79,6 +79,7 @@ async def end_owner(
     *,
     timeout: float,
     is_over: Callable[[], Awaitable[bool]] | None = None,
+    marked: Callable[[], Awaitable[None]] | None = None,
 ) -> Ended:
     """Mark the owner of a run as failed, and look until its run is over.
 
@@ -86,10 +87,13 @@ async def end_owner(
     :param text: why, to be written to the task.
     :param timeout: seconds to look for; 0 does not wait.
     :param is_over: asks the vendor, where that can be done from here.
+    :param marked: called once the task is marked.
     :raises RunctlError: if Airflow refuses to mark the task.
     """
     began = time.monotonic()
     await tasks.fail(known.where, note_of(known, text))
+    if marked is not None:
+        await marked()
     while True:
         outcome = await _seen(source, known)
         if outcome is None and is_over is not None and await is_over():

@@ -175,6 +175,7 @@ class StartRunOperator(TellsLineage, BaseOperator):
         :param event: see :class:`~airflow_runctl.triggers.run.ExternalRunTrigger`.
         :returns: as :meth:`execute`.
         """
+        from airflow_runctl.control.history import EVENTS, merged
         from airflow_runctl.control.verdict import conclude
         from airflow_runctl.control.watch import Watched
 
@@ -185,6 +186,7 @@ class StartRunOperator(TellsLineage, BaseOperator):
             self._after_lost_trigger(context, error)
             error.add_note("The event was another task's; what this task ran itself was looked for, and stopped.")
             raise
+        attempt.events.extend(merged(event.get(EVENTS)))
         with self._nothing_left_behind(context, attempt):
             return conclude(attempt, run, Watched.read(event))
 
@@ -333,6 +335,7 @@ class StartRunOperator(TellsLineage, BaseOperator):
         from airflow_runctl.control.watch import configured_ride_out
         from airflow_runctl.triggers.run import ExternalRunTrigger
 
+        attempt.remember()
         attempt.put_right()
         run = attempt.own()
         trigger = ExternalRunTrigger(
@@ -363,9 +366,11 @@ class StartRunOperator(TellsLineage, BaseOperator):
         start and its record. The same limit is kept here, by the clock, and carried out with a stop.
         """
         from airflow_runctl.control.after_error import end_or_leave
+        from airflow_runctl.control.history import heard
         from airflow_runctl.metrics import LAST_SECONDS, hand_on
 
-        with kill_held_back(self.on_kill) if self.stop_on_kill else nullcontext(), alarm_held_back():
+        held_back = kill_held_back(self.on_kill) if self.stop_on_kill else nullcontext()
+        with held_back, heard(attempt.events), alarm_held_back():
             try:
                 yield
             except TaskDeferred:
@@ -375,11 +380,13 @@ class StartRunOperator(TellsLineage, BaseOperator):
                     end_or_leave(attempt, context, error)
                 raise
             finally:
+                attempt.remember()
                 hand_on(LAST_SECONDS)
 
     def _after_lost_trigger(self, context: Context, error: BaseException) -> None:
         """Stop the run of a trigger that failed or timed out; the event with its handle never came."""
         from airflow_runctl.control.after_error import end_or_leave
+        from airflow_runctl.control.history import heard
         from airflow_runctl.control.ledger import Ledger
         from airflow_runctl.metrics import LAST_SECONDS, hand_on
 
@@ -392,8 +399,10 @@ class StartRunOperator(TellsLineage, BaseOperator):
             return
         attempt, _ = self._resume(context, handle)
         try:
-            end_or_leave(attempt, context, error)
+            with heard(attempt.events):
+                end_or_leave(attempt, context, error)
         finally:
+            attempt.remember()
             hand_on(LAST_SECONDS)
 
     def _stop_what_was_deferred(self, context: Context) -> None:
