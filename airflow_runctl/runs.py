@@ -24,6 +24,9 @@ HISTORY_KEY: Final = "external_run_history"
 LEFT_BY: Final = "left_by"
 """In a stored handle: the attempt that left the run; nobody follows it yet."""
 
+LIMITS: Final = "limits"
+"""In a stored handle, for people: when its run has to be over (Unix time), by the name of each limit."""
+
 LINK_KEY: Final = "_link_ExternalRunLink"
 """XCom key of the address behind the button on a task; Airflow makes it from the name of the link's class."""
 
@@ -41,6 +44,12 @@ def printable(value: object, length: int = 80) -> str:
     if not text.isprintable():
         text = "".join(character if character.isprintable() else "?" for character in text)
     return text if len(text) <= length else text[:length] + "..."
+
+
+MAINTENANCE_DAG: Final = "runctl_maintenance"
+MAINTENANCE_TASK: Final = "act"
+OUTCOME_KEY: Final = "outcome"
+"""XCom key of what a task of the maintenance Dag came to."""
 
 
 class RunState(StrEnum):

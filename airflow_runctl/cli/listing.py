@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import astuple
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from airflow_runctl.cli.exit_codes import ExitCode
 from airflow_runctl.cli.login import find_login
+from airflow_runctl.cli.over_api import connections_here, over_the_api, unreadable_here
 from airflow_runctl.cli.screen import print_row, print_rows, progress, say, span
 from airflow_runctl.control.inventory import Inventory, KnownRun, Scope, Standing
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.rest.calls import Calls, awaited
+from airflow_runctl.rest.runctl_api import NoApi, RunctlApi
 from airflow_runctl.rest.source import AirflowRest
 
 COLUMNS: Final = (
@@ -28,6 +31,20 @@ COLUMNS: Final = (
     "age",
     "at vendor",
     "standing",
+)
+
+
+EVENT_COLUMNS: Final = (
+    "at",
+    "event",
+    "by",
+    "why",
+    "outcome",
+    "seconds",
+    "state",
+    "vendor_state",
+    "run_id",
+    "try_number",
 )
 
 
@@ -95,7 +112,7 @@ def show_runs(arguments: argparse.Namespace) -> int:
 
 async def _show(rest: AirflowRest, arguments: argparse.Namespace) -> list[KnownRun]:
     runs = await Inventory(rest, progress, history=True).runs(scope_of(arguments))
-    look = _look_at_vendor(rest)
+    look = await _looks(rest, runs)
     shown = []
     for run in runs:
         limit = await _limit(rest, run)
@@ -105,7 +122,10 @@ async def _show(rest: AirflowRest, arguments: argparse.Namespace) -> list[KnownR
         print_rows(shown, arguments.output)
     else:
         for row in shown:
+            events = row.pop("history")
             print_row(row, arguments.output)
+            if events:
+                print_rows(events, arguments.output, EVENT_COLUMNS)
     return runs
 
 
@@ -118,21 +138,34 @@ async def _limit(rest: AirflowRest, run: KnownRun) -> float | None:
         return None
 
 
-def _look_at_vendor(rest: AirflowRest) -> Callable[[KnownRun], Awaitable[str]]:
+async def _looks(rest: AirflowRest, runs: Sequence[KnownRun]) -> Callable[[KnownRun], Awaitable[str]]:
     """Return what asks a run's vendor, and says why it cannot if it cannot."""
-    try:
-        from airflow_runctl.cli.reach import channel_of
-        from airflow_runctl.control.by_hand import state_at_vendor
-        from airflow_runctl.control.stop_many import Connections
-    except ImportError:
-
-        async def not_here(run: KnownRun) -> str:
-            return "not asked: Airflow is not installed here"
-
-        return not_here
-    opened = Connections(channel_of(rest))
+    opened = connections_here(rest)
+    closed = await unreadable_here(opened, runs)
+    if closed:
+        say(over_the_api(closed))
 
     async def look(run: KnownRun) -> str:
+        if run.handle.get("conn_id") in closed and (said := await _asked_there(rest, run)) is not None:
+            return said
+        if opened is None:
+            return "not asked: Airflow is not installed here"
+        from airflow_runctl.control.by_hand import state_at_vendor
+
         return await state_at_vendor(opened, run)
 
     return look
+
+
+async def _asked_there(rest: AirflowRest, run: KnownRun) -> str | None:
+    """Return what the API server says of a run; ``None`` if there is none that does."""
+    try:
+        shown = await RunctlApi(rest.calls).shown(str(run.handle["run_id"]))
+    except NoApi as error:
+        say(str(error))
+        return None
+    except RunctlError as error:
+        return f"not asked: {error}"
+    place = dict(zip(("dag_id", "dag_run_id", "task_id", "map_index"), astuple(run.where), strict=True))
+    said = [str(one["now"]) for one in shown if all(one.get(name) == value for name, value in place.items())]
+    return said[0] if said else "not asked: the API server finds no such run any more"

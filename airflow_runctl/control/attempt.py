@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -70,6 +70,7 @@ class Terms:
     :param stop_on_kill: stop the run when the task is killed.
     :param stop_timeout: seconds in which a stop has to be confirmed.
     :param warn_callback: what to call when the run is slow.
+    :param limits: tells when a run has to be over.
     """
 
     owner: Owner
@@ -77,6 +78,7 @@ class Terms:
     stop_on_kill: bool
     stop_timeout: float
     warn_callback: Callback | None = None
+    limits: Callable[[ExternalRun], Mapping[str, float]] = lambda run: {}
 
 
 class AnotherRun(Exception):
@@ -177,7 +179,7 @@ class Attempt:
         if self.killed:
             self._kill.send(run)
         try:
-            self.handle = self.ledger.started(run)
+            self.handle = self.ledger.started(run, self.terms.limits(run))
         except BaseException as error:
             self.stop_after(error, StopReason.ERROR)
             raise

@@ -95,7 +95,7 @@ async def end_owner(
     if marked is not None:
         await marked()
     while True:
-        outcome = await _seen(source, known)
+        outcome = await recorded_outcome(source, known)
         if outcome is None and is_over is not None and await is_over():
             outcome = StopOutcome.STOPPED
         passed = round(time.monotonic() - began, 1)
@@ -107,7 +107,7 @@ async def end_owner(
         await asyncio.sleep(LOOK_EVERY)
 
 
-async def _seen(source: Source, known: KnownRun) -> StopOutcome | None:
+async def recorded_outcome(source: Source, known: KnownRun) -> StopOutcome | None:
     """Return what the records say that the run came to; ``None`` while they do not."""
     handle, audit = await asyncio.gather(source.stored(HANDLE_KEY, known.where), source.stored(AUDIT_KEY, known.where))
     if handle is not None and _is_about(handle.value, known):

@@ -21,7 +21,18 @@ from typing import Any, Final, Protocol
 from airflow_runctl.control import history
 from airflow_runctl.control.stop_note import StopNote
 from airflow_runctl.exceptions import RunctlError
-from airflow_runctl.runs import AUDIT_KEY, HANDLE_KEY, HISTORY_KEY, LEFT_BY, Ownership, RunState, TaskKey, printable
+from airflow_runctl.runs import (
+    AUDIT_KEY,
+    HANDLE_KEY,
+    HISTORY_KEY,
+    LEFT_BY,
+    LIMITS,
+    Ownership,
+    RunState,
+    StopReason,
+    TaskKey,
+    printable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -243,6 +254,13 @@ class KnownRun:
         return printable(self.handle.get("run_id"), 300)
 
     @property
+    def limits(self) -> dict[str, datetime]:
+        """When it has to be over, by the name of each limit of its task; the first that passes stops it."""
+        kept = self.handle.get(LIMITS)
+        moments = {name: _moment(kept.get(name)) for name in LIMIT_NAMES} if isinstance(kept, Mapping) else {}
+        return {name: moment for name, moment in moments.items() if moment is not None}
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         """What happened to the runs of its task instance, the oldest first, of all attempts of which that is known."""
         return history.read(self.past.value if self.past else None, self.audit.value if self.audit else None)
@@ -279,10 +297,24 @@ class KnownRun:
             "age": None if age is None else round(age),
             "vendor_state": state,
             "vendor_state_at": at.isoformat() if at else None,
+            "limits": {
+                name: {"at": at.isoformat(timespec="seconds"), "left": round((at - now).total_seconds())}
+                for name, at in self.limits.items()
+            },
             "stop": self.stop.out() if self.stop else None,
             "standing": self.standing.value,
             "why": self.unread or self.why,
         }
+
+
+LIMIT_NAMES: Final = (StopReason.EXECUTION_TIMEOUT.value, StopReason.MAX_RUNTIME.value)
+
+
+def _moment(at: object) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(at, UTC) if isinstance(at, int | float) else None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _shown(value: object) -> str | None:

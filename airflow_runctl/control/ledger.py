@@ -33,7 +33,17 @@ from airflow_runctl.control.seal import Handle, handle_of
 from airflow_runctl.control.second_home import Record, SecondHome
 from airflow_runctl.control.stop import StopNote
 from airflow_runctl.hooks.base import Access
-from airflow_runctl.runs import HANDLE_KEY, HISTORY_KEY, LINK_KEY, ExternalRun, Owner, Ownership, RunStatus, TaskKey
+from airflow_runctl.runs import (
+    HANDLE_KEY,
+    HISTORY_KEY,
+    LIMITS,
+    LINK_KEY,
+    ExternalRun,
+    Owner,
+    Ownership,
+    RunStatus,
+    TaskKey,
+)
 from airflow_runctl.vendors.base import Search
 
 if TYPE_CHECKING:
@@ -174,9 +184,12 @@ class Ledger:
         self._put_store(OVER, None)
         self._push(AUDIT_KEY, {**self._names(), "state": "not_started"})
 
-    def started(self, run: ExternalRun) -> dict[str, Any]:
-        """Record a run that is alive; return its handle."""
-        handle = handle_of(run, self._access)
+    def started(self, run: ExternalRun, limits: Mapping[str, float] | None = None) -> dict[str, Any]:
+        """Record a run that is alive; return its handle.
+
+        :param limits: when it has to be over, for people: what is kept lies elsewhere.
+        """
+        handle = {**handle_of(run, self._access), **({LIMITS: dict(limits)} if limits else {})}
         self._push(HANDLE_KEY, handle)
         self._sealed_arguments = self._arguments_of(run)
         self._put_store(LIVE, handle)

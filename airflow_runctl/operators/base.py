@@ -239,7 +239,8 @@ class StartRunOperator(TellsLineage, BaseOperator):
         from airflow_runctl.control.attempt import Attempt, Terms
         from airflow_runctl.control.ledger import Ledger
 
-        terms = Terms(self._owner(context), self.on_retry, self.stop_on_kill, self.stop_timeout, self.warning())
+        owner, limits = self._owner(context), partial(self._limits, context)
+        terms = Terms(owner, self.on_retry, self.stop_on_kill, self.stop_timeout, self.warning(), limits)
         ledger = Ledger(context, access, fingerprint, arguments)
         self._attempt = Attempt(access, ledger, terms, self.log, self._siblings(context), self._connect)
         if self._killed:
@@ -279,7 +280,9 @@ class StartRunOperator(TellsLineage, BaseOperator):
 
     def _limits(self, context: Context, run: ExternalRun) -> dict[str, float]:
         """Return the wall-clock limits, anchored where deferral, resume and restart do not move them."""
-        limits = {}
+        limits: dict[str, float] = {}
+        if not self.wait_for_completion:
+            return limits
         if self.execution_timeout is not None:
             limit = self.execution_timeout
             limit -= lead_over_core(limit) if self.deferrable else timedelta(0)

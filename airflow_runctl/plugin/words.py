@@ -97,6 +97,13 @@ class TestAct(Question):
     timeout: Seconds = Field(30.0, description="seconds for which the answer waits for a worker's")
 
 
+class Limit(BaseModel):
+    """A limit of a run; the first that passes stops it."""
+
+    at: str
+    left: int = Field(description="seconds until then; below 0 once it has passed")
+
+
 class Run(BaseModel):
     """A run that may be alive, as Airflow's records have it."""
 
@@ -115,6 +122,7 @@ class Run(BaseModel):
     age: int | None = Field(description="seconds since it was started")
     vendor_state: str | None = Field(description="the vendor's word that was recorded last, when it changed")
     vendor_state_at: str | None
+    limits: dict[str, Limit] = Field(description="of max_runtime and execution_timeout those that its task has")
     stop: dict[str, Any] | None = Field(description="the stop that was recorded")
     standing: str = Field(description="owned, orphan or unclear")
     why: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import yaml
@@ -169,6 +170,18 @@ def test_show_tells_what_happened_and_what_a_later_attempt_has_wiped(shell: Shel
     assert "pw" not in row["history"][2]
     assert "started" in shell("show run-1").out
     assert shell("list").out.count("?[2JBusy, ") == 1
+
+
+def test_limits_are_shown_with_what_is_left_of_them(shell: Shell, server: AirflowServer) -> None:
+    odd = {"execution_timeout": "soon", "max_runtime": time.time() + 90, "other": 3}
+    server.add(place(1), {**plain_handle(1), "limits": odd}, "running")
+    server.add(place(2), {**plain_handle(2), "limits": {"max_runtime": 1e300}}, "running")
+    rows = {row["run_id"]: row["limits"] for row in shell("list -o json").rows}
+    assert list(rows["run-1"]) == ["max_runtime"]
+    assert 60 < rows["run-1"]["max_runtime"]["left"] <= 90
+    assert rows["run-1"]["max_runtime"]["at"] > "2026"
+    assert rows["run-2"] == {}
+    assert shell("show run-1 -o json").rows[0]["limits"].keys() == {"max_runtime"}
 
 
 def test_show_says_why_a_vendor_cannot_be_asked_from_here(

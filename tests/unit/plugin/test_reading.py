@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -70,6 +71,13 @@ def test_a_stop_that_was_recorded_is_shown(world: World) -> None:
     [run] = world.client("viewer").get("/runctl/runs").json()["runs"]
     assert (run["stop"]["by"], run["stop"]["outcome"], run["vendor_state"]) == ("task load", "requested", "stopping")
     assert run["vendor_state_at"] is not None
+
+
+def test_limits_are_shown_with_what_is_left_of_them(world: World) -> None:
+    world.add("nightly", "load", handle={**world.handle("one"), "limits": {"max_runtime": time.time() - 90}})
+    for path in ("runs", "runs/one"):
+        [run] = world.client("viewer").get(f"/runctl/{path}").json()["runs"]
+        assert run["limits"]["max_runtime"]["left"] <= -90
 
 
 def test_what_happened_is_shown(world: World) -> None:
