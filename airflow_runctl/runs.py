@@ -18,8 +18,14 @@ HANDLE_KEY: Final = "external_run"
 AUDIT_KEY: Final = "external_run_audit"
 """XCom key of what became of a run, and of every stop of it."""
 
+HISTORY_KEY: Final = "external_run_history"
+"""XCom key, and part of the key in the task state store, of what happened to a task instance's runs."""
+
 LEFT_BY: Final = "left_by"
 """In a stored handle: the attempt that left the run; nobody follows it yet."""
+
+LIMITS: Final = "limits"
+"""In a stored handle, for people: when its run has to be over (Unix time), by the name of each limit."""
 
 LINK_KEY: Final = "_link_ExternalRunLink"
 """XCom key of the address behind the button on a task; Airflow makes it from the name of the link's class."""
@@ -34,8 +40,16 @@ def printable(value: object, length: int = 80) -> str:
 
     :param length: how many characters of it.
     """
-    text = "".join(character if character.isprintable() else "?" for character in str(value)[: length + 1])
+    text = str(value)[: length + 1]
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else "?" for character in text)
     return text if len(text) <= length else text[:length] + "..."
+
+
+MAINTENANCE_DAG: Final = "runctl_maintenance"
+MAINTENANCE_TASK: Final = "act"
+OUTCOME_KEY: Final = "outcome"
+"""XCom key of what a task of the maintenance Dag came to."""
 
 
 class RunState(StrEnum):

@@ -12,6 +12,7 @@ In the order in which one reads them:
 - ``exit_codes.py``: what a script learns from a command.
 - ``login.py``: at which Airflow, and as whom.
 - ``reach.py``: with which connections a vendor is reached from here.
+- ``over_api.py``: what acts where they cannot be read here: the API server.
 - ``screen.py``: tables, JSON, YAML, progress and questions.
 - ``listing.py``: ``list`` and ``show``.
 - ``acting.py``: ``stop`` and ``resume``.

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_runctl.cli.exit_codes import ExitCode
 from airflow_runctl.cli.listing import COLUMNS, airflow_of, row_of, scope_of
+from airflow_runctl.cli.over_api import OverApi, connections_here, over_the_api, unreadable_here
 from airflow_runctl.cli.screen import ask, print_rows, progress, say
 from airflow_runctl.control.end_owner import Ended, end_owner
 from airflow_runctl.control.inventory import ALL, FOLLOWS, Inventory, KnownRun
 from airflow_runctl.exceptions import RunctlError, WrongArgument
 from airflow_runctl.rest.calls import awaited
+from airflow_runctl.rest.runctl_api import NoApi, RunctlApi
 from airflow_runctl.rest.source import AirflowRest
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def stop_runs(arguments: argparse.Namespace) -> int:
 
 async def _stop_all(rest: AirflowRest, runs: Sequence[KnownRun], arguments: argparse.Namespace) -> list[Ended]:
     hand = _hand(rest, arguments)
+    elsewhere, here = await _over_the_api(rest, "stop", runs, arguments)
 
     async def stop(run: KnownRun) -> Ended:
         """Stop one run; what nobody foresaw of it keeps no other from being stopped."""
@@ -57,7 +60,27 @@ async def _stop_all(rest: AirflowRest, runs: Sequence[KnownRun], arguments: argp
             said = f"{type(error).__name__}: {error}. The run may be alive."
             return Ended(run.where, f"a run of {run.where}", "nothing", error=said)
 
-    return list(await asyncio.gather(*map(stop, runs)))
+    return [*elsewhere, *await asyncio.gather(*map(stop, here))]
+
+
+async def _over_the_api(
+    rest: AirflowRest, act: str, runs: Sequence[KnownRun], arguments: argparse.Namespace
+) -> tuple[list[Ended], list[KnownRun]]:
+    """Act over Airflow's API server on the runs whose connection cannot be read here; return the others too.
+
+    Without such an API nothing was done, and all of them are left for what can be done from here.
+    """
+    closed = await unreadable_here(connections_here(rest), runs)
+    there = [run for run in runs if run.handle.get("conn_id") in closed]
+    if not there:
+        return [], [*runs]
+    over = OverApi(rest, RunctlApi(rest.calls), getattr(arguments, "reason", None), arguments.timeout)
+    say(over_the_api(closed))
+    try:
+        return await over.act(act, there), [run for run in runs if run not in there]
+    except NoApi as error:
+        say(str(error))
+        return [], [*runs]
 
 
 async def _only_mark(rest: AirflowRest, run: KnownRun, arguments: argparse.Namespace) -> Ended:
@@ -83,10 +106,11 @@ def resume_runs(arguments: argparse.Namespace) -> int:
 
 
 async def _resume_all(rest: AirflowRest, runs: Sequence[KnownRun], arguments: argparse.Namespace) -> list[Ended]:
+    resumed, here = await _over_the_api(rest, "resume", runs, arguments)
     hand = _hand(rest, arguments)
-    if hand is None:
+    if hand is None and here:
         raise RunctlError(f"{NO_AIRFLOW} Nothing was resumed.")
-    return list(await asyncio.gather(*map(hand.resume, runs)))
+    return [*resumed, *(await asyncio.gather(*map(hand.resume, here)) if hand else ())]
 
 
 def _hand(rest: AirflowRest, arguments: argparse.Namespace) -> Hand | None:

@@ -134,7 +134,7 @@ COMMANDS: Final = (
         "listing",
         "show_runs",
         (RUNS, *FILTERS, OUTPUT, *ASKING),
-        "Shows runs in full; asks their vendors, where the connection can be read.",
+        "Shows runs in full; asks their vendors, or Airflow's API server to do so.",
     ),
     Command(
         "stop",
@@ -142,8 +142,8 @@ COMMANDS: Final = (
         "acting",
         "stop_runs",
         (RUNS, *FILTERS, REASON, TIMEOUT, DRY_RUN, YES, OUTPUT, *ASKING),
-        "A run whose task is alive is stopped through its task, which is marked as failed; any other directly, where "
-        "its connection can be read. Exit code 3 if one may be alive.",
+        "A run whose task is alive is stopped through its task, which is marked as failed; any other directly. Where "
+        "its connection cannot be read, Airflow's API server is asked to. Exit code 3 if one may be alive.",
     ),
     Command(
         "resume",
@@ -151,7 +151,7 @@ COMMANDS: Final = (
         "acting",
         "resume_runs",
         (RUNS, *FILTERS, TIMEOUT, DRY_RUN, YES, OUTPUT, *ASKING),
-        "Works where the connection of the runs can be read.",
+        "Where the connection of the runs cannot be read, Airflow's API server is asked to.",
     ),
     Command(
         "sweep",
@@ -203,8 +203,9 @@ COMMANDS: Final = (
         "Test a connection",
         "trying",
         "test_connection",
-        (_argument("conn_id", help="id of the Airflow connection"), VERBOSE),
-        "Reaches the vendor with the connection's credential. Works where the connection can be read.",
+        (_argument("conn_id", help="id of the Airflow connection"), *ASKING),
+        "Reaches the vendor with the connection's credential. Where that cannot be read, Airflow's API server is asked "
+        "to.",
     ),
     Command(
         "sandbox",

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import astuple
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from airflow_runctl.cli.exit_codes import ExitCode
 from airflow_runctl.cli.login import find_login
+from airflow_runctl.cli.over_api import connections_here, over_the_api, unreadable_here
 from airflow_runctl.cli.screen import print_row, print_rows, progress, say, span
 from airflow_runctl.control.inventory import Inventory, KnownRun, Scope, Standing
 from airflow_runctl.exceptions import RunctlError
 from airflow_runctl.rest.calls import Calls, awaited
+from airflow_runctl.rest.runctl_api import NoApi, RunctlApi
 from airflow_runctl.rest.source import AirflowRest
 
 COLUMNS: Final = (
@@ -28,6 +31,20 @@ COLUMNS: Final = (
     "age",
     "at vendor",
     "standing",
+)
+
+
+EVENT_COLUMNS: Final = (
+    "at",
+    "event",
+    "by",
+    "why",
+    "outcome",
+    "seconds",
+    "state",
+    "vendor_state",
+    "run_id",
+    "try_number",
 )
 
 
@@ -53,7 +70,7 @@ def airflow_of(arguments: argparse.Namespace) -> AirflowRest:
 
 def list_runs(arguments: argparse.Namespace) -> int:
     """List the runs that may be alive."""
-    runs = asyncio.run(Inventory(airflow_of(arguments), progress).runs(scope_of(arguments)))
+    runs = asyncio.run(Inventory(airflow_of(arguments), progress, history=True).runs(scope_of(arguments)))
     print_rows([row_of(run) for run in runs], arguments.output, COLUMNS)
     for run in runs:
         if run.standing is not Standing.OWNED:
@@ -65,7 +82,7 @@ def row_of(run: KnownRun) -> dict[str, Any]:
     """Return a row of the list: all that is known for scripts, and the columns that people read."""
     now = datetime.now(UTC)
     full = run.out(now)
-    state, at = run.recorded_state
+    state, at = run.seen
     mapped = "" if run.where.map_index < 0 else f"[{run.where.map_index}]"
     return {
         **full,
@@ -94,17 +111,21 @@ def show_runs(arguments: argparse.Namespace) -> int:
 
 
 async def _show(rest: AirflowRest, arguments: argparse.Namespace) -> list[KnownRun]:
-    runs = await Inventory(rest, progress).runs(scope_of(arguments))
-    look = _look_at_vendor(rest)
+    runs = await Inventory(rest, progress, history=True).runs(scope_of(arguments))
+    look = await _looks(rest, runs)
     shown = []
     for run in runs:
         limit = await _limit(rest, run)
-        shown.append({**run.out(datetime.now(UTC)), "execution_timeout": limit, "now": await look(run)})
+        known = {**run.out(datetime.now(UTC)), "execution_timeout": limit}
+        shown.append({**known, "now": await look(run), **run.past_out()})
     if arguments.output in ("json", "yaml"):
         print_rows(shown, arguments.output)
     else:
         for row in shown:
+            events = row.pop("history")
             print_row(row, arguments.output)
+            if events:
+                print_rows(events, arguments.output, EVENT_COLUMNS)
     return runs
 
 
@@ -117,21 +138,34 @@ async def _limit(rest: AirflowRest, run: KnownRun) -> float | None:
         return None
 
 
-def _look_at_vendor(rest: AirflowRest) -> Callable[[KnownRun], Awaitable[str]]:
+async def _looks(rest: AirflowRest, runs: Sequence[KnownRun]) -> Callable[[KnownRun], Awaitable[str]]:
     """Return what asks a run's vendor, and says why it cannot if it cannot."""
-    try:
-        from airflow_runctl.cli.reach import channel_of
-        from airflow_runctl.control.by_hand import state_at_vendor
-        from airflow_runctl.control.stop_many import Connections
-    except ImportError:
-
-        async def not_here(run: KnownRun) -> str:
-            return "not asked: Airflow is not installed here"
-
-        return not_here
-    opened = Connections(channel_of(rest))
+    opened = connections_here(rest)
+    closed = await unreadable_here(opened, runs)
+    if closed:
+        say(over_the_api(closed))
 
     async def look(run: KnownRun) -> str:
+        if run.handle.get("conn_id") in closed and (said := await _asked_there(rest, run)) is not None:
+            return said
+        if opened is None:
+            return "not asked: Airflow is not installed here"
+        from airflow_runctl.control.by_hand import state_at_vendor
+
         return await state_at_vendor(opened, run)
 
     return look
+
+
+async def _asked_there(rest: AirflowRest, run: KnownRun) -> str | None:
+    """Return what the API server says of a run; ``None`` if there is none that does."""
+    try:
+        shown = await RunctlApi(rest.calls).shown(str(run.handle["run_id"]))
+    except NoApi as error:
+        say(str(error))
+        return None
+    except RunctlError as error:
+        return f"not asked: {error}"
+    place = dict(zip(("dag_id", "dag_run_id", "task_id", "map_index"), astuple(run.where), strict=True))
+    said = [str(one["now"]) for one in shown if all(one.get(name) == value for name, value in place.items())]
+    return said[0] if said else "not asked: the API server finds no such run any more"

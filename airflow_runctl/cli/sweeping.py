@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from airflow_runctl.cli.acting import by_whom
 from airflow_runctl.cli.exit_codes import ExitCode
 from airflow_runctl.cli.listing import airflow_of, scope_of
+from airflow_runctl.cli.over_api import OverApi, connections_here, over_the_api, unreadable_here
 from airflow_runctl.cli.reach import channel_of
 from airflow_runctl.cli.screen import print_rows, progress, say
 from airflow_runctl.control.findings import Finding, Sweep
+from airflow_runctl.control.inventory import Inventory, Standing
 from airflow_runctl.control.stop import StopNote
 from airflow_runctl.control.sweep import Rules, Sweeper
 from airflow_runctl.exceptions import AirflowRefused
 from airflow_runctl.hooks.base import vendors
 from airflow_runctl.rest.calls import awaited
+from airflow_runctl.rest.runctl_api import LONGEST_WAIT, NoApi, RunctlApi
 from airflow_runctl.rest.source import AirflowRest
 from airflow_runctl.runs import StopReason
 
@@ -22,7 +26,10 @@ from airflow_runctl.runs import StopReason
 def sweep_runs(arguments: argparse.Namespace) -> int:
     """Find runs whose owner is over, and stop them if told to."""
     dry_run = arguments.dry_run or not arguments.yes
-    sweep = awaited(_sweep(airflow_of(arguments), arguments, dry_run=dry_run))
+    rest = airflow_of(arguments)
+    if (answer := awaited(_over_the_api(rest, arguments, dry_run=dry_run))) is not None:
+        return _tell_answer(answer, arguments, dry_run=dry_run)
+    sweep = awaited(_sweep(rest, arguments, dry_run=dry_run))
     rows = [swept.out() for swept in sweep.runs if swept.finding is not Finding.OWNED]
     rows += [start.out() for start in sweep.starts]
     strangers = [{**stranger.out(), "finding": "not known to Airflow"} for stranger in sweep.strangers]
@@ -35,6 +42,60 @@ def sweep_runs(arguments: argparse.Namespace) -> int:
             print_rows(strangers, arguments.output)
     _tell(sweep, dry_run=dry_run)
     return _code(sweep)
+
+
+async def _over_the_api(rest: AirflowRest, arguments: argparse.Namespace, *, dry_run: bool) -> dict[str, Any] | None:
+    """Let the API server sweep, if it is there and the connection of an apparent orphan cannot be read here.
+
+    :returns: what it came to; ``None`` if the sweep is to be made from here.
+    """
+    runs = await Inventory(rest).runs(scope_of(arguments))
+    closed = await unreadable_here(connections_here(rest), [one for one in runs if one.standing is not Standing.OWNED])
+    if not closed:
+        return None
+    if arguments.dag_run_id or arguments.task_id:
+        say("Over Airflow's API server no single Dag run or task is swept; what cannot be read here is left in doubt.")
+        return None
+    body = {
+        **{name: getattr(arguments, name) for name in ("vendor", "conn_id", "dag_id", "min_age", "reason")},
+        "look_again": min(arguments.look_again, LONGEST_WAIT),
+        "max_orphans": arguments.max_orphans,
+        "max_share": arguments.max_share,
+        "exclude_dags": arguments.exclude_dag,
+        "exclude_connections": arguments.exclude_connection,
+        "dry_run": dry_run,
+        "timeout": min(arguments.timeout, LONGEST_WAIT),
+    }
+    over = OverApi(rest, RunctlApi(rest.calls), arguments.reason, arguments.timeout)
+    say(f"{over_the_api(closed)} Runs that Airflow does not know, and lost starts, are not looked for there.")
+    seconds = arguments.look_again + arguments.timeout
+    try:
+        answer = await over.api.do("sweep", body, to="sweep", seconds=seconds)
+    except NoApi as error:
+        say(str(error))
+        return None
+    if answer.get("dag_run_id") and answer.get("may_be_alive") and not answer.get("runs"):
+        answer = await over.awaited_outcome(str(answer["dag_run_id"]), seconds + LONGEST_WAIT)
+    return answer
+
+
+def _tell_answer(answer: dict[str, Any], arguments: argparse.Namespace, *, dry_run: bool) -> ExitCode:
+    """Print what a sweep over the API came to."""
+    rows, refused = list(answer.get("runs") or ()), answer.get("refused")
+    print_rows(rows, arguments.output)
+    orphans = sum(one["finding"] == Finding.ORPHAN for one in rows)
+    doubts = sum(one["finding"] == Finding.DOUBT for one in rows)
+    for one in rows:
+        if one.get("error"):
+            say(f"{one['run']}: {one['error']}")
+    if refused:
+        say(f"NOTHING WAS STOPPED: {refused}.")
+    say(f"{orphans} orphans, {doubts} runs in doubt.")
+    if dry_run and orphans:
+        say("A dry run: nothing was stopped. --yes stops the orphans.")
+    if refused:
+        return ExitCode.TOO_MANY
+    return ExitCode.MAY_BE_ALIVE if answer.get("may_be_alive") else ExitCode.DONE
 
 
 async def _sweep(rest: AirflowRest, arguments: argparse.Namespace, *, dry_run: bool) -> Sweep:

@@ -7,7 +7,7 @@ leaves the earlier ones out of whatever asks for ``TaskInstance``; so XComs are 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -51,21 +51,19 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An XCom, another one beside it, and the task instance that holds both.
+    """An XCom, others beside it, and the task instance that holds them.
 
     :param where: the task instance.
     :param value: the value.
     :param at: when it was written.
-    :param beside: value of the other one, ``None`` without it.
-    :param beside_at: when that was written.
+    :param beside: value of each other one that is there, and when it was written.
     :param attempt: the latest attempt.
     """
 
     where: TaskKey
     value: Any = field(repr=False)
     at: datetime | None
-    beside: Any = field(repr=False)
-    beside_at: datetime | None
+    beside: Mapping[str, tuple[Any, datetime | None]] = field(repr=False)
     attempt: Attempt
 
 
@@ -103,32 +101,46 @@ def dags_with(key: str, dag_id: str | None = None) -> set[str]:
 
 
 def held(
-    key: str, beside: str, dag_ids: Iterable[str], run_id: str | None, task_id: str | None, map_index: int | None
+    key: str,
+    beside: Sequence[str],
+    dag_ids: Iterable[str],
+    run_id: str | None,
+    task_id: str | None,
+    map_index: int | None,
 ) -> list[Held]:
-    """Return the XComs ``key`` of these Dags, each with the XCom ``beside`` of the same task instance."""
-    other: Any = aliased(XCom)
+    """Return the XComs ``key`` of these Dags, each with the XComs ``beside`` of the same task instance."""
+    others: list[Any] = [aliased(XCom) for _ in beside]
     task: Any = TaskInstance
     asked: Any = (
         select(
             *(getattr(task, name) for name in PLACE),
-            *(XCom.value, XCom.timestamp, other.value, other.timestamp),
+            *(XCom.value, XCom.timestamp),
             *ATTEMPT,
+            *(column for other in others for column in (other.value, other.timestamp)),
         )
         .select_from(XCom)
         .join(TaskInstance, _of_task(XCom))
-        .outerjoin(other, and_(other.key == beside, _of_task(other)))
         .outerjoin(TaskInstanceNote, TaskInstanceNote.ti_id == TaskInstance.id)
         .outerjoin(DagRun, and_(DagRun.dag_id == TaskInstance.dag_id, DagRun.run_id == TaskInstance.run_id))
         .where(XCom.key == key, TaskInstance.dag_id.in_(sorted(dag_ids)))
     )
+    for name, other in zip(beside, others, strict=True):
+        asked = asked.outerjoin(other, and_(other.key == name, _of_task(other)))
     for name, wanted in (("run_id", run_id), ("task_id", task_id), ("map_index", map_index)):
         if wanted is not None:
             asked = asked.where(getattr(task, name) == wanted)
     with create_session() as session:
         rows = session.execute(asked).all()
+    first = 6 + len(ATTEMPT)
     return [
-        Held(TaskKey(*row[:4]), as_stored(row[4]), row[5], as_stored(row[6]), row[7], _attempt(row[8:])) for row in rows
+        Held(TaskKey(*row[:4]), as_stored(row[4]), row[5], _beside(beside, row[first:]), _attempt(row[6:first]))
+        for row in rows
     ]
+
+
+def _beside(names: Sequence[str], columns: Sequence[Any]) -> dict[str, tuple[Any, datetime | None]]:
+    found = zip(names, columns[::2], columns[1::2], strict=True)
+    return {name: (as_stored(value), at) for name, value, at in found if at is not None}
 
 
 def stored(key: str, where: TaskKey) -> tuple[Any, datetime | None] | None:

@@ -25,11 +25,13 @@ In the order in which one reads them:
 
 ========================  =========================================================================================
 ``audit.py``              telling what happens to a run: the audit log, metrics, spans
+``history.py``            the same events as a list that is kept for people; nothing decides by it
 ``stop.py``               how one run is stopped: look, ask, confirm by looking; and what is noted of it
 ``stop_note.py``          what is noted of a stop
 ``seal.py``               the handle: a run as others may carry it, and how it is opened again
 ``records.py``            what is recorded, where, and in which form
 ``recording.py``          recording a stop without holding it up
+``remember.py``           keeping the history, last of all
 ``readiness.py``          loading what a stop needs before it is needed
 ``arguments.py``          which arguments of a start differ from an earlier attempt's, kept so that none can be guessed
 ``second_home.py``        where that is kept which the clear of a task must not delete (Airflow 3.4)
@@ -78,6 +80,7 @@ Which limit applies, and from when does it count?           ``operators/base.py`
 How long are bad answers put up with?                       ``watch.py``
 When is a list of runs believed?                            ``rounds.py``
 Which run did a start make that did not say?                ``vendors/snaplogic/lineup.py``; lost: ``identity.py``
+What has become of a run, and who did it?                   ``history.py``; told by ``audit.py``
 What can a deadline see of a task?                          ``dag_run_records.py``, ``stop_dag_run.py``
 Is a run an orphan?                                         ``inventory.py``; may it be stopped: ``sweep.py``
 Who may stop this run?                                      ``seal.py`` (handles), ``ownership.py`` (kills)

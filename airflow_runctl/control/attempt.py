@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,13 +22,14 @@ from airflow_runctl.compat import (
     when_airflow_was_told,
 )
 from airflow_runctl.control import audit
+from airflow_runctl.control.history import Event
 from airflow_runctl.control.kill import Kill
 from airflow_runctl.control.ledger import Ledger
 from airflow_runctl.control.ownership import is_handed_on
-from airflow_runctl.control.recording import BlockingRecording
+from airflow_runctl.control.recording import INTENT_SECONDS, BlockingRecording
 from airflow_runctl.control.seal import Handle
 from airflow_runctl.control.siblings import Siblings
-from airflow_runctl.control.slow_runs import Callback, SlowRun, call
+from airflow_runctl.control.slow_runs import CALLBACK_SECONDS, Callback, SlowRun, call
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote, outcome_of, stop
 from airflow_runctl.control.watch import Renewed, Slow
 from airflow_runctl.exceptions import LoginRefused, RunStopped
@@ -69,6 +70,7 @@ class Terms:
     :param stop_on_kill: stop the run when the task is killed.
     :param stop_timeout: seconds in which a stop has to be confirmed.
     :param warn_callback: what to call when the run is slow.
+    :param limits: tells when a run has to be over.
     """
 
     owner: Owner
@@ -76,6 +78,7 @@ class Terms:
     stop_on_kill: bool
     stop_timeout: float
     warn_callback: Callback | None = None
+    limits: Callable[[ExternalRun], Mapping[str, float]] = lambda run: {}
 
 
 class AnotherRun(Exception):
@@ -123,6 +126,8 @@ class Attempt:
         self._kill = Kill(access, BY)
         self._last_stop: StopNote | None = None
         self._recording = BlockingRecording()
+        self.events: list[Event] = []
+        """What was told of its runs and is to be kept."""
         self.started: Started | None = None
         """What the vendor answered to the start, if this attempt has sent it."""
         self._authority: Authority | None = None
@@ -174,7 +179,7 @@ class Attempt:
         if self.killed:
             self._kill.send(run)
         try:
-            self.handle = self.ledger.started(run)
+            self.handle = self.ledger.started(run, self.terms.limits(run))
         except BaseException as error:
             self.stop_after(error, StopReason.ERROR)
             raise
@@ -401,9 +406,8 @@ class Attempt:
 
     def _is_renewed(self) -> bool:
         """Read the connection again; return True if it is another by now."""
-        if self._connect is None or self.killed:
+        if self._connect is None or self.killed or not self._recording.wait(INTENT_SECONDS):
             return False
-        self._recording.wait()
         try:
             access = self._connect()
         except Exception as error:
@@ -452,6 +456,7 @@ class Attempt:
             self.log.info("%s (%s)", what.vendor_state, what.state.value)
             if self.run is not None:
                 audit.changed(self.run, what, BY)
+                self._recording.later(self._remember)
         elif isinstance(what, Exception):
             self.log.debug("A bad poll: %s", what)
             if self._renews and isinstance(what, LoginRefused) and self._is_renewed():
@@ -474,6 +479,7 @@ class Attempt:
         self.log.warning("%s", run)
         run.count()
         if self.terms.warn_callback:
+            self._recording.wait(CALLBACK_SECONDS)
             call(self.terms.warn_callback, run.context())
 
     def _record(self, run: ExternalRun, note: StopNote) -> None:
@@ -482,6 +488,20 @@ class Attempt:
                 self.ledger.note(run, None, note)
         except Exception:
             self.log.warning("Could not record the stop", exc_info=True)
+
+    def remember(self) -> None:
+        """Keep what was told of the run, now that nothing else is to be recorded; of little use, so raise nothing."""
+        self._recording.wait()
+        self._remember()
+
+    def _remember(self) -> None:
+        events, self.events[:] = [*self.events], []
+        if not events:
+            return
+        try:
+            self.ledger.remember(events)
+        except Exception as error:
+            self.log.info("The history of the run lacks %d event(s), which could not be kept: %s", len(events), error)
 
     def own(self) -> ExternalRun:
         """Return the run that has to be ended."""

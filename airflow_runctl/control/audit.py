@@ -1,7 +1,8 @@
 """What happens to a run, told where people and machines look for it: the audit log, Airflow's metrics, spans.
 
 Each function is one event, called once at the one place where that happens. The audit log is a logger of its own,
-``airflow_runctl.audit``: one line of JSON an event, without secrets, beside the log of whichever process it is.
+``airflow_runctl.audit``: one line of JSON an event, without secrets, beside the log of whichever process it is. The
+same events are the history of a run, for whoever collects and keeps them (``history.py``).
 
 Whatever goes wrong here, the run is more important: nothing is raised.
 """
@@ -17,6 +18,7 @@ from functools import wraps
 from typing import Any, Final, ParamSpec
 
 from airflow_runctl.compat import tell_span
+from airflow_runctl.control.history import hear, is_heard
 from airflow_runctl.metrics import (
     CONFIRMED_LATE,
     FAILED,
@@ -188,6 +190,18 @@ def told_to(what: str, run: ExternalRun, by: str, outcome: str, status: RunStatu
 
 
 @_quietly
+def ended_by_person(where: TaskKey, run_id: object, by: str, text: str | None) -> None:
+    """A person has ended the task of a run, so that its kill stops the run; of that the task itself tells.
+
+    :param where: the task instance.
+    :param run_id: the run's id as its handle shows it, which need not have been opened.
+    :param text: why, as the person said.
+    """
+    named = {"task": str(where), "run_id": printable(run_id)}
+    _line("task_ended", named, by=by, why=_why(StopReason.BY_HAND, text), outcome="its kill stops the run")
+
+
+@_quietly
 def refused(what: str, run: ExternalRun, by: str, why: BaseException | str) -> None:
     """Something was not done with a run that somebody wanted done.
 
@@ -255,9 +269,12 @@ def _say(event: str, run: ExternalRun, status: RunStatus | None = None, **more: 
 
 
 def _line(event: str, named: dict[str, Any], *, seconds: float | None = None, **more: Any) -> None:
-    """Write one event to the audit log."""
-    if not audit_log.isEnabledFor(logging.INFO):
+    """Write one event to the audit log, and to the history of whoever collects one."""
+    is_logged = audit_log.isEnabledFor(logging.INFO)
+    if not is_logged and not is_heard():
         return
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     fields = {"event": event, "at": at, **named, **more, "seconds": None if seconds is None else round(seconds, 3)}
-    audit_log.info("%s", json.dumps({name: value for name, value in fields.items() if value is not None}))
+    hear(fields)
+    if is_logged:
+        audit_log.info("%s", json.dumps({name: value for name, value in fields.items() if value is not None}))

@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from airflow_runctl.compat import Channel
 from airflow_runctl.control import audit, pause_resume
 from airflow_runctl.control.end_owner import Ended, Tasks, end_owner, note_of
 from airflow_runctl.control.inventory import COMES, FOLLOWS, Inventory, KnownRun, Source
+from airflow_runctl.control.remember import remember_person, remembered
 from airflow_runctl.control.seal import describe, name_of
 from airflow_runctl.control.stop import PROBLEMS, StopNote
 from airflow_runctl.control.stop_many import Connections, Target, failures, stop_target
@@ -68,6 +70,9 @@ class Hand:
 
     async def stop(self, known: KnownRun) -> Ended:
         """Stop a run: through its task while that is alive, else directly."""
+        return await remembered(self.channel, known.where, self._stop(known))
+
+    async def _stop(self, known: KnownRun) -> Ended:
         seen = await self._opened(known)
         state = known.attempt.state if known.attempt else "unknown"
         try:
@@ -80,12 +85,16 @@ class Hand:
             if state in COMES and seen.may_be_its_tasks:
                 self.told(f"{seen.name}: marking {known.where} as failed, so that no further attempt goes on with it")
                 await self.tasks.fail(known.where, note_of(known, self.text))
+                audit.ended_by_person(known.where, known.handle.get("run_id"), self.by, self.text)
             return await self._directly(known, seen.name, seen.target)
         except RunctlError as error:
             return Ended(known.where, seen.name, "nothing", error=f"{error} The run may be alive.")
 
     async def resume(self, known: KnownRun) -> Ended:
         """Resume a suspended run."""
+        return await remembered(self.channel, known.where, self._resume(known))
+
+    async def _resume(self, known: KnownRun) -> Ended:
         seen = await self._opened(known)
         if (target := seen.target) is None:
             return Ended(known.where, seen.name, "nothing", error=seen.closed)
@@ -119,7 +128,14 @@ class Hand:
             return target is not None and await seen_to_be_over(target)
 
         ended = await end_owner(
-            self.source, self.tasks, known, name, self.text, timeout=self.timeout, is_over=is_over if target else None
+            self.source,
+            self.tasks,
+            known,
+            name,
+            self.text,
+            timeout=self.timeout,
+            is_over=is_over if target else None,
+            marked=partial(remember_person, self.channel, known, self.by, self.text),
         )
         if ended.may_be_alive and target is not None and self.timeout > 0:
             self.told(f"{name}: {ended.error}; it is stopped directly now")

@@ -79,6 +79,7 @@ async def end_owner(
     *,
     timeout: float,
     is_over: Callable[[], Awaitable[bool]] | None = None,
+    marked: Callable[[], Awaitable[None]] | None = None,
 ) -> Ended:
     """Mark the owner of a run as failed, and look until its run is over.
 
@@ -86,12 +87,15 @@ async def end_owner(
     :param text: why, to be written to the task.
     :param timeout: seconds to look for; 0 does not wait.
     :param is_over: asks the vendor, where that can be done from here.
+    :param marked: called once the task is marked.
     :raises RunctlError: if Airflow refuses to mark the task.
     """
     began = time.monotonic()
     await tasks.fail(known.where, note_of(known, text))
+    if marked is not None:
+        await marked()
     while True:
-        outcome = await _seen(source, known)
+        outcome = await recorded_outcome(source, known)
         if outcome is None and is_over is not None and await is_over():
             outcome = StopOutcome.STOPPED
         passed = round(time.monotonic() - began, 1)
@@ -103,7 +107,7 @@ async def end_owner(
         await asyncio.sleep(LOOK_EVERY)
 
 
-async def _seen(source: Source, known: KnownRun) -> StopOutcome | None:
+async def recorded_outcome(source: Source, known: KnownRun) -> StopOutcome | None:
     """Return what the records say that the run came to; ``None`` while they do not."""
     handle, audit = await asyncio.gather(source.stored(HANDLE_KEY, known.where), source.stored(AUDIT_KEY, known.where))
     if handle is not None and _is_about(handle.value, known):

@@ -23,12 +23,18 @@ from airflow_runctl.control.stop import StopNote
 from airflow_runctl.control.sweep import Finding, Rules, Sweep, Sweeper
 from airflow_runctl.exceptions import ConnectionUnreadable, WrongArgument
 from airflow_runctl.hooks.base import hook_class
-from airflow_runctl.runs import StopReason, TaskKey, printable
+from airflow_runctl.runs import (
+    MAINTENANCE_DAG,
+    MAINTENANCE_TASK,
+    OUTCOME_KEY,
+    StopReason,
+    TaskKey,
+    printable,
+)
 
-DAG_ID: Final = "runctl_maintenance"
-TASK_ID: Final = "act"
-OUTCOME_KEY: Final = "outcome"
-"""XCom key of what an errand came to."""
+DAG_ID: Final = MAINTENANCE_DAG
+TASK_ID: Final = MAINTENANCE_TASK
+__all__ = ["DAG_ID", "OUTCOME_KEY", "TASK_ID", "Act", "Errand", "digest_of", "do", "ended", "named", "sweeper", "swept"]
 
 
 class Act(StrEnum):

@@ -18,9 +18,21 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
+from airflow_runctl.control import history
 from airflow_runctl.control.stop_note import StopNote
 from airflow_runctl.exceptions import RunctlError
-from airflow_runctl.runs import AUDIT_KEY, HANDLE_KEY, LEFT_BY, Ownership, RunState, TaskKey, printable
+from airflow_runctl.runs import (
+    AUDIT_KEY,
+    HANDLE_KEY,
+    HISTORY_KEY,
+    LEFT_BY,
+    LIMITS,
+    Ownership,
+    RunState,
+    StopReason,
+    TaskKey,
+    printable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -188,6 +200,7 @@ class KnownRun:
     :param why: why that is so.
     :param audit: what was recorded of it last.
     :param unread: why its records could not be read; it may be alive.
+    :param past: the history of its task instance, if that was asked for.
     """
 
     where: TaskKey
@@ -198,6 +211,7 @@ class KnownRun:
     why: str
     audit: Stored | None = None
     unread: str | None = None
+    past: Stored | None = field(default=None, repr=False)
 
     @property
     def state(self) -> str:
@@ -223,12 +237,40 @@ class KnownRun:
         return StopNote.read(self._audit.get("stop")) if self._is_about_it else None
 
     @property
-    def recorded_state(self) -> tuple[str | None, datetime | None]:
-        """The vendor's state that was recorded last, and when; nothing is while a run just goes on."""
+    def seen(self) -> tuple[str | None, datetime | None]:
+        """The vendor's word for its state that was recorded last, and when; nothing is while a run just goes on."""
+        told = history.last_seen(history.read(self.past.value), self.run_id) if self.past else (None, None)
         state = self._audit.get("state")
         if not self._is_about_it or state not in set(RunState):
-            return None, None
-        return printable(self._audit.get("vendor_state") or state), self.audit.at if self.audit else None
+            return told
+        at = self.audit.at if self.audit else None
+        if told[1] is not None and (at is None or told[1] > at):
+            return told
+        return printable(self._audit.get("vendor_state") or state), at
+
+    @property
+    def run_id(self) -> str:
+        """The run's id at its vendor, as it is shown."""
+        return printable(self.handle.get("run_id"), 300)
+
+    @property
+    def limits(self) -> dict[str, datetime]:
+        """When it has to be over, by the name of each limit of its task; the first that passes stops it."""
+        kept = self.handle.get(LIMITS)
+        moments = {name: _moment(kept.get(name)) for name in LIMIT_NAMES} if isinstance(kept, Mapping) else {}
+        return {name: moment for name, moment in moments.items() if moment is not None}
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """What happened to the runs of its task instance, the oldest first, of all attempts of which that is known."""
+        return history.read(self.past.value if self.past else None, self.audit.value if self.audit else None)
+
+    def past_out(self) -> dict[str, Any]:
+        """Return plain JSON: its ``history``, and as ``wiped`` in words what is missing there of earlier attempts."""
+        events = self.history
+        gone = history.wiped(events, self.attempt.try_number if self.attempt else None)
+        said = f"nothing is left of attempt {', '.join(map(str, gone))}: a later one wipes it" if gone else None
+        return {"history": events, "wiped": said}
 
     @property
     def _audit(self) -> Mapping[str, Any]:
@@ -242,7 +284,7 @@ class KnownRun:
         """Return plain JSON for people and scripts: nothing by which the run could be reached."""
         shown = {name: _shown(self.handle.get(name)) for name in ("vendor", "conn_id", "run_id", "url", "started_at")}
         age = self.age(now)
-        state, at = self.recorded_state
+        state, at = self.seen
         return {
             "dag_id": self.where.dag_id,
             "dag_run_id": self.where.run_id,
@@ -255,10 +297,24 @@ class KnownRun:
             "age": None if age is None else round(age),
             "vendor_state": state,
             "vendor_state_at": at.isoformat() if at else None,
+            "limits": {
+                name: {"at": at.isoformat(timespec="seconds"), "left": round((at - now).total_seconds())}
+                for name, at in self.limits.items()
+            },
             "stop": self.stop.out() if self.stop else None,
             "standing": self.standing.value,
             "why": self.unread or self.why,
         }
+
+
+LIMIT_NAMES: Final = (StopReason.EXECUTION_TIMEOUT.value, StopReason.MAX_RUNTIME.value)
+
+
+def _moment(at: object) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(at, UTC) if isinstance(at, int | float) else None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _shown(value: object) -> str | None:
@@ -270,10 +326,18 @@ class Inventory:
 
     :param source: where the facts come from.
     :param progress: told how many runs of how many were looked at.
+    :param history: read what happened to each run too, which takes a fourth question.
     """
 
-    def __init__(self, source: Source, progress: Callable[[int, int], None] = lambda done, of: None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        progress: Callable[[int, int], None] = lambda done, of: None,
+        *,
+        history: bool = False,
+    ) -> None:
         self._source = source
+        self._history = history
         self._progress = progress
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._dag_runs: dict[tuple[str, str], asyncio.Task[str | None]] = {}
@@ -341,13 +405,18 @@ class Inventory:
         return KnownRun(where, {}, attempt, None, Standing.UNCLEAR, "", unread=unread)
 
     async def _known(self, where: TaskKey, handle: Mapping[str, Any], ownership: Ownership | None) -> KnownRun:
-        attempt, audit = await asyncio.gather(self._source.attempt(where), self._source.stored(AUDIT_KEY, where))
+        attempt, audit, past = await asyncio.gather(
+            self._source.attempt(where), self._source.stored(AUDIT_KEY, where), self._past(where)
+        )
         is_over = attempt is not None and attempt.state in OVER
         dag_run = await self._dag_run(where) if is_over else None
         standing, why = standing_of(attempt, dag_run, ownership)
         if standing is Standing.OWNED and LEFT_BY in handle:
             why = f"{why}; it was left by attempt {printable(handle[LEFT_BY])}, and this one decides on it"
-        return KnownRun(where, handle, attempt, dag_run, standing, why, audit)
+        return KnownRun(where, handle, attempt, dag_run, standing, why, audit, past=past)
+
+    async def _past(self, where: TaskKey) -> Stored | None:
+        return await self._source.stored(HISTORY_KEY, where) if self._history else None
 
     async def _dag_run(self, where: TaskKey) -> str | None:
         key = (where.dag_id, where.run_id)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_runctl.compat import TaskStore, delete_xcom, get_xcom, set_xcom, task_key, task_store
 from airflow_runctl.control.arguments import Digests, differing, opened, sealed
+from airflow_runctl.control.history import Event, merged
 from airflow_runctl.control.records import (
     AMBIGUOUS,
     AUDIT_KEY,
+    HISTORY_STORE_KEY,
     KILLED,
     LEFT_BY,
     LIVE,
@@ -31,7 +33,17 @@ from airflow_runctl.control.seal import Handle, handle_of
 from airflow_runctl.control.second_home import Record, SecondHome
 from airflow_runctl.control.stop import StopNote
 from airflow_runctl.hooks.base import Access
-from airflow_runctl.runs import HANDLE_KEY, LINK_KEY, ExternalRun, Owner, Ownership, RunStatus, TaskKey
+from airflow_runctl.runs import (
+    HANDLE_KEY,
+    HISTORY_KEY,
+    LIMITS,
+    LINK_KEY,
+    ExternalRun,
+    Owner,
+    Ownership,
+    RunStatus,
+    TaskKey,
+)
 from airflow_runctl.vendors.base import Search
 
 if TYPE_CHECKING:
@@ -90,6 +102,7 @@ class Ledger:
         self._phase = ""
         self._waits = False
         self._handle: Handle | None = None
+        self._history: list[Event] | None = None
 
     @property
     def survives_retries(self) -> bool:
@@ -171,9 +184,12 @@ class Ledger:
         self._put_store(OVER, None)
         self._push(AUDIT_KEY, {**self._names(), "state": "not_started"})
 
-    def started(self, run: ExternalRun) -> dict[str, Any]:
-        """Record a run that is alive; return its handle."""
-        handle = handle_of(run, self._access)
+    def started(self, run: ExternalRun, limits: Mapping[str, float] | None = None) -> dict[str, Any]:
+        """Record a run that is alive; return its handle.
+
+        :param limits: when it has to be over, for people: what is kept lies elsewhere.
+        """
+        handle = {**handle_of(run, self._access), **({LIMITS: dict(limits)} if limits else {})}
         self._push(HANDLE_KEY, handle)
         self._sealed_arguments = self._arguments_of(run)
         self._put_store(LIVE, handle)
@@ -214,6 +230,21 @@ class Ledger:
     def is_closed(self) -> bool:
         """Return True if no run is recorded here as alive any more."""
         return get_xcom(HANDLE_KEY, self.where) is None
+
+    def remember(self, events: Sequence[Event]) -> None:
+        """Add events to the history: where the next attempt wipes it, and where it does not.
+
+        What earlier attempts have told is in the second place alone, and is put into the first one again.
+        """
+        if self._history is None:
+            self._history = merged(self._store.get(HISTORY_STORE_KEY) if self._store else None)
+        stored = get_xcom(HISTORY_KEY, self.where)
+        history = merged(self._history, stored, events)
+        if history != stored:
+            self._push(HISTORY_KEY, history)
+        if self._store is not None and history != self._history:
+            self._store.set(HISTORY_STORE_KEY, history)
+        self._history = history
 
     def handle(self) -> Handle | None:
         """Return the handle of the run that this task instance watches, from whichever place still has it."""

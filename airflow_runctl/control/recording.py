@@ -69,13 +69,33 @@ class BlockingRecording:
 
         :param write: writes it; raises nothing.
         """
-        self.wait()
-        self._writing = threading.Thread(target=write, name="runctl-record", daemon=True)
-        self._writing.start()
+        self._writing = self._begin(write)
         self._writing.join(INTENT_SECONDS)
 
-    def wait(self) -> None:
-        """Return when nothing is being written any more."""
+    def later(self, write: Callable[[], None]) -> None:
+        """Record something once all is written that came before, and wait for none of it.
+
+        :param write: writes it; raises nothing.
+        """
+        self._writing = self._begin(write)
+
+    def _begin(self, write: Callable[[], None]) -> threading.Thread:
+        before = self._writing
+
+        def write_in_turn() -> None:
+            if before is not None:
+                before.join()
+            write()
+
+        writing = threading.Thread(target=write_in_turn, name="runctl-record", daemon=True)
+        writing.start()
+        return writing
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Return True when nothing is being written any more; False if that takes longer than so many seconds."""
         if self._writing is not None:
-            self._writing.join()
+            self._writing.join(seconds)
+            if self._writing.is_alive():
+                return False
             self._writing = None
+        return True

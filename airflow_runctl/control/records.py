@@ -5,9 +5,11 @@ where                       key                 what
 ==========================  ==================  ====================================================
 XCom of the task instance   external_run        the handle, while the run may be alive
 XCom of the task instance   external_run_audit  what became of the run, and of every stop of it
+XCom of the task instance   external_run_hist.. what happened to its runs, for people: nothing decides by it
 XCom of the task instance   external_run_turn   while the run of its start is being identified: whose turn it is
 XCom of the task instance   _link_...           the page of the run, for the button on the task
 task state store (3.3+)     airflow_runctl      the write-ahead record; outlives retries and (below 3.4) clears
+task state store (3.3+)     airflow_runctl_h... the same history, which the next attempt does not wipe
 Variable (3.4+)             airflow_runctl....  the same, sealed, while a run may be alive; outlives clears
 ==========================  ==================  ====================================================
 
@@ -30,6 +32,7 @@ from airflow_runctl.runs import AUDIT_KEY, LEFT_BY, ExternalRun, Owner, RunStatu
 from airflow_runctl.vendors.base import Search
 
 STORE_KEY: Final = "airflow_runctl"
+HISTORY_STORE_KEY: Final = "airflow_runctl_history"
 TURN_KEY: Final = "external_run_turn"
 
 STARTING: Final = "starting"
@@ -109,6 +112,7 @@ async def note_intent(channel: Channel, where: TaskKey, note: StopNote, handle: 
 __all__ = [
     "AMBIGUOUS",
     "AUDIT_KEY",
+    "HISTORY_STORE_KEY",
     "KILLED",
     "LEFT_BY",
     "LISTED_AFTER",

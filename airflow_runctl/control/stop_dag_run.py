@@ -17,6 +17,7 @@ from airflow_runctl.control.dag_run_records import Found, look_for_handles, owne
 from airflow_runctl.control.identity import lists_until, search_lost
 from airflow_runctl.control.recording import quietly
 from airflow_runctl.control.records import note_intent, search_in
+from airflow_runctl.control.remember import remembered
 from airflow_runctl.control.seal import Handle, describe, name_of
 from airflow_runctl.control.second_home import forget
 from airflow_runctl.control.stop import STOP_PATIENCE, StopNote
@@ -142,7 +143,7 @@ class DagRunStop:
         """Stop the run of a handle, unless its stop has begun and does not fail: its connection may have changed."""
         if begun is not None and (report := await begun) is not None and report.error is None:
             return report
-        target = await self._opened(connections, where, handle)
+        target = await remembered(self.channel, where, self._opened(connections, where, handle))
         if not isinstance(target, Target):
             return target
         name = name_of(target.run)
@@ -156,6 +157,9 @@ class DagRunStop:
 
     async def _stop_lost_start(self, connections: Connections, where: TaskKey, start: Handle) -> Report | None:
         """Look for the run of a start whose process was lost before it could record it, and stop it."""
+        return await remembered(self.channel, where, self._stop_if_it_came_up(connections, where, start))
+
+    async def _stop_if_it_came_up(self, connections: Connections, where: TaskKey, start: Handle) -> Report | None:
         target = await self._opened(connections, where, start)
         if not isinstance(target, Target):
             return target

@@ -18,6 +18,7 @@ from airflow_runctl.control import audit
 from airflow_runctl.control.garbage import collected_later
 from airflow_runctl.control.recording import Recording, quietly
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent
+from airflow_runctl.control.remember import remembered
 from airflow_runctl.control.rounds import look_now
 from airflow_runctl.control.seal import Handle, aopen_handle, verified
 from airflow_runctl.control.second_home import forget
@@ -118,13 +119,28 @@ async def stop_target(
     not_after: float = math.inf,
     still_wanted: Callable[[], Awaitable[bool]] | None = None,
 ) -> Report:
-    """Stop one run, record intent and outcome at its owner, and say what came of it.
+    """Stop one run, record intent and outcome at its owner, keep the history, and say what came of it.
 
     :param timeout: seconds in which the stop has to be confirmed, from when it is its turn.
     :param records: False if the records at the task instance are a later attempt's by now.
     :param not_after: when no confirmation is waited for any more (Unix time).
     :param still_wanted: asked before the run is asked to stop once more, should the vendor not have taken it.
     """
+    stopping = _stop(channel, target, note, timeout, records=records, not_after=not_after, still_wanted=still_wanted)
+    owner = target.run.owner
+    return await remembered(channel, owner.key if owner else None, stopping)
+
+
+async def _stop(
+    channel: Channel,
+    target: Target,
+    note: StopNote,
+    timeout: float,
+    *,
+    records: bool,
+    not_after: float,
+    still_wanted: Callable[[], Awaitable[bool]] | None,
+) -> Report:
     run, access = target.run, target.access
     where = run.owner.key if run.owner else None
     records = records and where is not None and channel.writable

@@ -178,6 +178,7 @@ class StartRunOperator(TellsLineage, BaseOperator):
         :param try_number: of the attempt that deferred; unknown if a version before this argument has.
         :returns: as :meth:`execute`.
         """
+        from airflow_runctl.control.history import EVENTS, merged
         from airflow_runctl.control.verdict import conclude
         from airflow_runctl.control.watch import Watched
 
@@ -193,6 +194,7 @@ class StartRunOperator(TellsLineage, BaseOperator):
             self._after_lost_trigger(context, error)
             error.add_note("The event was another task's; what this task ran itself was looked for, and stopped.")
             raise
+        attempt.events.extend(merged(event.get(EVENTS)))
         with self._nothing_left_behind(context, attempt):
             return conclude(attempt, run, Watched.read(event))
 
@@ -245,7 +247,8 @@ class StartRunOperator(TellsLineage, BaseOperator):
         from airflow_runctl.control.attempt import Attempt, Terms
         from airflow_runctl.control.ledger import Ledger
 
-        terms = Terms(self._owner(context), self.on_retry, self.stop_on_kill, self.stop_timeout, self.warning())
+        owner, limits = self._owner(context), partial(self._limits, context)
+        terms = Terms(owner, self.on_retry, self.stop_on_kill, self.stop_timeout, self.warning(), limits)
         ledger = Ledger(context, access, fingerprint, arguments)
         self._attempt = Attempt(access, ledger, terms, self.log, self._siblings(context), self._connect)
         if self._killed:
@@ -285,7 +288,9 @@ class StartRunOperator(TellsLineage, BaseOperator):
 
     def _limits(self, context: Context, run: ExternalRun) -> dict[str, float]:
         """Return the wall-clock limits, anchored where deferral, resume and restart do not move them."""
-        limits = {}
+        limits: dict[str, float] = {}
+        if not self.wait_for_completion:
+            return limits
         if self.execution_timeout is not None:
             limit = self.execution_timeout
             limit -= lead_over_core(limit) if self.deferrable else timedelta(0)
@@ -341,6 +346,7 @@ class StartRunOperator(TellsLineage, BaseOperator):
         from airflow_runctl.control.watch import configured_ride_out
         from airflow_runctl.triggers.run import ExternalRunTrigger
 
+        attempt.remember()
         attempt.put_right()
         run = attempt.own()
         trigger = ExternalRunTrigger(
@@ -371,9 +377,11 @@ class StartRunOperator(TellsLineage, BaseOperator):
         start and its record. The same limit is kept here, by the clock, and carried out with a stop.
         """
         from airflow_runctl.control.after_error import end_or_leave
+        from airflow_runctl.control.history import heard
         from airflow_runctl.metrics import LAST_SECONDS, hand_on
 
-        with kill_held_back(self.on_kill) if self.stop_on_kill else nullcontext(), alarm_held_back():
+        held_back = kill_held_back(self.on_kill) if self.stop_on_kill else nullcontext()
+        with held_back, heard(attempt.events), alarm_held_back():
             try:
                 yield
             except TaskDeferred:
@@ -383,11 +391,13 @@ class StartRunOperator(TellsLineage, BaseOperator):
                     end_or_leave(attempt, context, error)
                 raise
             finally:
+                attempt.remember()
                 hand_on(LAST_SECONDS)
 
     def _after_lost_trigger(self, context: Context, error: BaseException) -> None:
         """Stop the run of a trigger that failed or timed out; the event with its handle never came."""
         from airflow_runctl.control.after_error import end_or_leave
+        from airflow_runctl.control.history import heard
         from airflow_runctl.control.ledger import Ledger
         from airflow_runctl.metrics import LAST_SECONDS, hand_on
 
@@ -400,8 +410,10 @@ class StartRunOperator(TellsLineage, BaseOperator):
             return
         attempt, _ = self._resume(context, handle)
         try:
-            end_or_leave(attempt, context, error)
+            with heard(attempt.events):
+                end_or_leave(attempt, context, error)
         finally:
+            attempt.remember()
             hand_on(LAST_SECONDS)
 
     def _stop_what_was_deferred(self, context: Context) -> None:

@@ -252,6 +252,13 @@ class ChangeRunOperator(ExistingRunOperator):
 
     async def act(self, target: Target) -> dict[str, Any]:
         """Resume or pause one run."""
+        from airflow_runctl.control.remember import remembered
+
+        owner = target.run.owner
+        where = owner.key if owner else None
+        return await remembered(BlockingChannel(writable=True), where, self._change(target))
+
+    async def _change(self, target: Target) -> dict[str, Any]:
         from airflow_runctl.control import audit, pause_resume
 
         what, by = getattr(pause_resume, self.change), f"task {self.task_id}"

@@ -47,7 +47,7 @@ Readable = Annotated[Tables, Depends(readable)]
 @router.get("/runs")
 async def list_runs(source: Readable, filters: Annotated[Filters, Query()]) -> Runs:
     """List the runs that may be alive, the oldest first."""
-    runs = await Inventory(source).runs(filters.scope())
+    runs = await Inventory(source, history=True).runs(filters.scope())
     return Runs(runs=[shown(run) for run in runs], total=len(runs))
 
 
@@ -56,7 +56,7 @@ async def show_run(
     source: Readable, run_id: Annotated[RunId, Path(description="id of the run at its vendor")]
 ) -> ShownRuns:
     """Show all that is known of a run; of several if their vendors gave them one id."""
-    runs = await Inventory(source).runs(Scope(runs=frozenset({run_id})))
+    runs = await Inventory(source, history=True).runs(Scope(runs=frozenset({run_id})))
     if not runs:
         raise HTTPException(404, "No such run may be alive, as far as the user may see.")
     return ShownRuns(runs=list(await asyncio.gather(*(_all_of(source, run) for run in runs))))
@@ -65,7 +65,7 @@ async def show_run(
 async def _all_of(source: Tables, run: KnownRun) -> ShownRun:
     limit = await source.time_limit(run.where)
     now = await apart(state_at_vendor(Connections(TablesChannel()), run)) if acts_here() else f"not asked: {OFF}"
-    return ShownRun(**_plain(run), execution_timeout=limit, now=now)
+    return ShownRun(**_plain(run), **run.past_out(), execution_timeout=limit, now=now)
 
 
 def shown(run: KnownRun) -> Run:

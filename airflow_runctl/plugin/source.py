@@ -8,14 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from airflow_runctl.compat import tables
 from airflow_runctl.control.inventory import LastAttempt, Scope, Stored
 from airflow_runctl.exceptions import AirflowUnreachable
-from airflow_runctl.runs import AUDIT_KEY, TaskKey
+from airflow_runctl.runs import AUDIT_KEY, HISTORY_KEY, TaskKey
 
 T = TypeVar("T")
+
+BESIDE: Final = (AUDIT_KEY, HISTORY_KEY)
+"""What is read of a task instance together with its handle."""
 
 May = Callable[[set[str]], Awaitable[frozenset[str]]]
 Limit = Callable[[TaskKey], Awaitable[float | None]]
@@ -54,10 +57,12 @@ class Tables:
         dag_ids = await self._may(await asked(tables.dags_with)(key, scope.dag_id))
         if not dag_ids:
             return []
-        rows = await asked(tables.held)(key, AUDIT_KEY, dag_ids, scope.run_id, scope.task_id, scope.map_index)
+        rows = await asked(tables.held)(key, BESIDE, dag_ids, scope.run_id, scope.task_id, scope.map_index)
         for row in rows:
             self._stored[key, row.where] = Stored(row.value, row.at)
-            self._stored[AUDIT_KEY, row.where] = None if row.beside is None else Stored(row.beside, row.beside_at)
+            for name in BESIDE:
+                beside = row.beside.get(name)
+                self._stored[name, row.where] = None if beside is None else Stored(*beside)
             self._attempts[row.where] = row.attempt
         return [row.where for row in rows]
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from airflow_runctl.compat import conf, tables
@@ -22,6 +23,7 @@ from airflow_runctl.control.by_hand import Hand
 from airflow_runctl.control.end_owner import MARKED, Ended, end_owner, note_of
 from airflow_runctl.control.errands import DAG_ID, OUTCOME_KEY, TASK_ID, Act, Errand, do, named
 from airflow_runctl.control.inventory import COMES, FOLLOWS, KnownRun
+from airflow_runctl.control.remember import remember_person
 from airflow_runctl.control.seal import describe
 from airflow_runctl.control.stop_many import Connections
 from airflow_runctl.exceptions import AirflowRefused, AirflowUnreachable, ConnectionUnreadable, RunctlError
@@ -191,7 +193,9 @@ class Ways:
             return Ended(run.where, name, "nothing", error=f"{foreign} Nothing was stopped; the run may be alive.")
         marking = Marking(self.itself)
         try:
-            return await end_owner(self.source, marking, run, name, self._said(reason), timeout=timeout)
+            marked = partial(remember_person, TablesChannel(), run, self._by, reason)
+            said = self._said(reason)
+            return await end_owner(self.source, marking, run, name, said, timeout=timeout, marked=marked)
         except RunctlError as error:
             if not marking.is_done:
                 raise

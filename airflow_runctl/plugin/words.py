@@ -97,6 +97,13 @@ class TestAct(Question):
     timeout: Seconds = Field(30.0, description="seconds for which the answer waits for a worker's")
 
 
+class Limit(BaseModel):
+    """A limit of a run; the first that passes stops it."""
+
+    at: str
+    left: int = Field(description="seconds until then; below 0 once it has passed")
+
+
 class Run(BaseModel):
     """A run that may be alive, as Airflow's records have it."""
 
@@ -113,8 +120,9 @@ class Run(BaseModel):
     url: str | None
     started_at: str | None
     age: int | None = Field(description="seconds since it was started")
-    vendor_state: str | None = Field(description="what was recorded last, while a run just goes on nothing is")
+    vendor_state: str | None = Field(description="the vendor's word that was recorded last, when it changed")
     vendor_state_at: str | None
+    limits: dict[str, Limit] = Field(description="of max_runtime and execution_timeout those that its task has")
     stop: dict[str, Any] | None = Field(description="the stop that was recorded")
     standing: str = Field(description="owned, orphan or unclear")
     why: str
@@ -127,11 +135,29 @@ class Runs(BaseModel):
     total: int
 
 
+class Event(BaseModel):
+    """Something that happened to a run."""
+
+    event: str | None = Field(None, description="started, taken_over, state, stop, pause, resume, ended, ...")
+    at: str | None = None
+    by: str | None = Field(None, description="which process, or which user")
+    why: str | None = None
+    outcome: str | None = None
+    seconds: float | None = None
+    state: str | None = None
+    vendor_state: str | None = Field(None, description="the vendor's own word")
+    run_id: str | None = None
+    try_number: int | None = None
+    error: str | None = None
+
+
 class ShownRun(Run):
     """All that is known of a run."""
 
     execution_timeout: float | None = Field(description="seconds; null if the task has none, or that is not known")
     now: str = Field(description="the vendor's word now, or why it was not asked")
+    history: list[Event] = Field(description="what happened to the runs of its task instance, the oldest first")
+    wiped: str | None = Field(description="what is missing there of earlier attempts")
 
 
 class ShownRuns(BaseModel):

@@ -71,25 +71,50 @@ class Calls:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: self._answer(call, path, to, right, more))
 
-    def _answer(self, call: Callable[..., Any], path: Any, to: str, right: str, more: Mapping[str, Any]) -> Any:
+    async def send(self, method: str, path: str, body: Mapping[str, Any] | None, seconds: float) -> tuple[int, bytes]:
+        """Make a call that the client has no method for; return status and body.
+
+        :param path: below the address, with what is odd in it encoded.
+        :param seconds: for the answer.
+        :raises AirflowUnreachable: if there is no answer.
+        """
+        headers = {"Authorization": f"Bearer {self.client.configuration.access_token}", "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        url = f"{self.url}{path}"
+
+        def call() -> tuple[int, bytes]:
+            response = self.client.call_api(method, url, headers, body, _request_timeout=seconds)
+            return int(response.status), bytes(response.read() or b"")  # type: ignore[no-untyped-call]
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._heard, call)
+
+    def _heard(self, call: Callable[[], T]) -> T:
         from urllib3.exceptions import HTTPError
 
         self.made += 1
         try:
-            response = call(*path, **more, _request_timeout=SECONDS)
-            status, body = int(response.status), bytes(response.data or b"")
+            return call()
         except HTTPError as error:
             raise AirflowUnreachable(f"Airflow at {self.url} does not answer ({_cause(error)}).") from error
+
+    def _answer(self, call: Callable[..., Any], path: Any, to: str, right: str, more: Mapping[str, Any]) -> Any:
+        def called() -> tuple[int, bytes]:
+            response = call(*path, **more, _request_timeout=SECONDS)
+            return int(response.status), bytes(response.data or b"")
+
+        status, body = self._heard(called)
         if status == NO_SUCH:
             self._check_that_it_speaks(body)
             return None
         if status in (401, 403):
-            raise self._refused(status, body, to, right)
+            raise self.refusal(status, body, to, right)
         if not 200 <= status < 300:
             raise AirflowUnreachable(f"Airflow at {self.url} cannot {to} now (HTTP {status}{detail_in(body)}).")
         return self._read(body, status)
 
-    def _refused(self, status: int, body: bytes, to: str, right: str) -> AirflowRefused:
+    def refusal(self, status: int, body: bytes, to: str, right: str) -> AirflowRefused:
+        """Return what a refused login, or a right that it lacks, is said with."""
         if status == 401:
             return AirflowRefused(
                 f"Airflow at {self.url} does not take the token (HTTP 401{detail_in(body)}): it may have expired. "

@@ -20,10 +20,12 @@ from airflow_runctl.compat import (
     is_refused_as_over,
 )
 from airflow_runctl.control import audit
+from airflow_runctl.control.history import EVENTS, Event, heard
 from airflow_runctl.control.ownership import is_followed
 from airflow_runctl.control.readiness import ask_airflow_something, loaded, make_ready
 from airflow_runctl.control.recording import Recording
 from airflow_runctl.control.records import AUDIT_KEY, audit_of, note_intent, noted_stop
+from airflow_runctl.control.remember import backlog, remembered
 from airflow_runctl.control.rounds import follow_together
 from airflow_runctl.control.seal import describe, name_of
 from airflow_runctl.control.slow_runs import Callback, SlowRun, acall
@@ -95,6 +97,7 @@ class ExternalRunTrigger(BaseTrigger):
         self._channel = TriggererChannel()
         self._target: Target | None = None
         self._recording = Recording()
+        self._events: list[Event] = []
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, all of them plain JSON.
@@ -120,7 +123,8 @@ class ExternalRunTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: the handle, and what :class:`~airflow_runctl.control.watch.Watched` says."""
         try:
-            came = await self._watch()
+            with heard(self._events):
+                came = await self._watch()
         except RunctlError as error:
             came = Watched(lost=str(error))
         except Exception as error:
@@ -133,7 +137,13 @@ class ExternalRunTrigger(BaseTrigger):
                 await self.on_kill()
             raise
         handle = self._target.handle if self._target else self.external_run
-        yield TriggerEvent({HANDLE_KEY: handle, **came.out()})  # type: ignore[no-untyped-call]
+        yield TriggerEvent({HANDLE_KEY: handle, **came.out(), **self._not_kept()})  # type: ignore[no-untyped-call]
+
+    def _not_kept(self) -> dict[str, Any]:
+        """Return what nobody has kept yet of the run's history: the task does, which has to write anyway."""
+        where = self._where()
+        events = [*(backlog().take_back(where) if where else ()), *self._events]
+        return {EVENTS: events} if events else {}
 
     async def _watch(self) -> Watched:
         await loaded()
@@ -229,8 +239,9 @@ class ExternalRunTrigger(BaseTrigger):
 
     def _changed(self, status: RunStatus) -> None:
         """Tell of a change, where this watches for the run's owner."""
-        if self._target is not None and self._where() is not None:
+        if self._target is not None and (where := self._where()) is not None:
             audit.changed(self._target.run, status, BY)
+            backlog().add(self._channel, where, self._events)
 
     def _report(self, slow: Slow) -> None:
         """Report a slow run. The callback goes on by itself: the run is looked after meanwhile."""
@@ -331,8 +342,9 @@ class ExternalRunTrigger(BaseTrigger):
         handle stays recorded for whoever comes next.
         """
         where = self._where()
-        if where is None:
-            return False
+        return where is not None and await remembered(self._channel, where, self._ask_for_its_task(where))
+
+    async def _ask_for_its_task(self, where: TaskKey) -> bool:
         name = self._name()
         for attempt in range(ASK_OWNER_TRIES):
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import yaml
@@ -109,8 +110,8 @@ def test_requests_grow_with_what_may_be_alive_and_not_with_what_is_over(
         server.add(place(number), plain_handle(number), "running")
     result = shell("list -o json")
     assert len(result.rows) == alive
-    # A list, and for each run its handle, its audit record and its task.
-    assert sum(server.calls.values()) == 1 + 3 * alive
+    # A list, and for each run its handle, its audit record, its history and its task.
+    assert sum(server.calls.values()) == 1 + 4 * alive
 
 
 def test_a_list_of_several_pages_is_read_to_its_end(shell: Shell, server: AirflowServer) -> None:
@@ -147,6 +148,40 @@ def test_show_tells_all_that_is_known_and_asks_the_vendor(shell: Shell, server: 
     assert "token" not in row
     assert handle["token"] not in result.out
     assert "workspace_id" not in result.out
+
+
+def test_show_tells_what_happened_and_what_a_later_attempt_has_wiped(shell: Shell, server: AirflowServer) -> None:
+    server.add(place(1), plain_handle(1), "running")
+    server.tasks[place(1)].try_number = 3
+    known = {"run_id": "run-1", "try_number": 3}
+    server.xcoms[place(1), "external_run_history"] = [
+        {"event": "started", "at": "2026-01-01T00:00:01.000+00:00", "by": "worker", **known},
+        {"event": "state", "at": "2026-01-01T00:00:02.000+00:00", "vendor_state": "\x1b[2JBusy", **known, "pw": "x"},
+        {"event": "ended", "at": "2025-12-31T00:00:00.000+00:00", "run_id": "run-0", "try_number": 1},
+    ]
+    [row] = shell("show run-1 -o json").rows
+    assert [(event["event"], event.get("by"), event["try_number"]) for event in row["history"]] == [
+        ("ended", None, 1),
+        ("started", "worker", 3),
+        ("state", None, 3),
+    ]
+    assert row["wiped"] == "nothing is left of attempt 2: a later one wipes it"
+    assert (row["vendor_state"], row["vendor_state_at"]) == ("?[2JBusy", "2026-01-01T00:00:02+00:00")
+    assert "pw" not in row["history"][2]
+    assert "started" in shell("show run-1").out
+    assert shell("list").out.count("?[2JBusy, ") == 1
+
+
+def test_limits_are_shown_with_what_is_left_of_them(shell: Shell, server: AirflowServer) -> None:
+    odd = {"execution_timeout": "soon", "max_runtime": time.time() + 90, "other": 3}
+    server.add(place(1), {**plain_handle(1), "limits": odd}, "running")
+    server.add(place(2), {**plain_handle(2), "limits": {"max_runtime": 1e300}}, "running")
+    rows = {row["run_id"]: row["limits"] for row in shell("list -o json").rows}
+    assert list(rows["run-1"]) == ["max_runtime"]
+    assert 60 < rows["run-1"]["max_runtime"]["left"] <= 90
+    assert rows["run-1"]["max_runtime"]["at"] > "2026"
+    assert rows["run-2"] == {}
+    assert shell("show run-1 -o json").rows[0]["limits"].keys() == {"max_runtime"}
 
 
 def test_show_says_why_a_vendor_cannot_be_asked_from_here(

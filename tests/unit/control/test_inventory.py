@@ -167,11 +167,11 @@ def test_what_was_recorded_of_an_earlier_run_is_not_told_of_this_one() -> None:
     stop = {"reason": "user", "by": "trigger", "asked_at": "", "outcome": "requested", "seconds": 1.0}
     facts.xcoms[where, AUDIT_KEY] = {**HANDLE, "state": "running", "vendor_state": "Busy", "stop": stop}
     [run] = known(facts)
-    assert run.recorded_state == ("Busy", BEGAN)
+    assert run.seen == ("Busy", BEGAN)
     assert run.stop is not None
     facts.xcoms[where, AUDIT_KEY] |= {"run_id": "Prices 0"}
     [run] = known(facts)
-    assert (run.recorded_state, run.stop) == ((None, None), None)
+    assert (run.seen, run.stop) == ((None, None), None)
 
 
 def test_what_is_shown_holds_nothing_that_reaches_the_run() -> None:

@@ -53,6 +53,17 @@ def test_execution_timeout_counts_from_the_start_of_the_attempt_in_both_modes(
     assert box.open_runs() == []
 
 
+def test_limits_lie_in_the_handle_for_people(tasks: Tasks, box: Sandbox) -> None:
+    """As the trigger keeps them; of a run that nobody watches there are none, and a handle without any is one too."""
+    more = {"deferrable": True, "max_runtime": timedelta(hours=1), "execution_timeout": timedelta(hours=2)}
+    attempt = tasks.fake.run(tasks.axiom(**more))
+    assert attempt.deferral is not None
+    assert tasks.handle()["limits"] == attempt.deferral.trigger_kwargs["limits"]
+    assert set(tasks.handle()["limits"]) == {"max_runtime", "execution_timeout"}
+    tasks.leave_running("axiom", execution_timeout=timedelta(hours=1))
+    assert "limits" not in tasks.handle()
+
+
 @needs_task_store
 def test_max_runtime_counts_from_the_run_s_own_start_whoever_watches_it(tasks: Tasks, box: Sandbox) -> None:
     more = {"deferrable": True, "max_runtime": timedelta(hours=1)}

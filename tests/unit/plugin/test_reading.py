@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from airflow_runctl.compat import tables
+from airflow_runctl.runs import HISTORY_KEY
 from tests.unit.plugin.conftest import SECRET, World
 
 
@@ -68,6 +71,33 @@ def test_a_stop_that_was_recorded_is_shown(world: World) -> None:
     [run] = world.client("viewer").get("/runctl/runs").json()["runs"]
     assert (run["stop"]["by"], run["stop"]["outcome"], run["vendor_state"]) == ("task load", "requested", "stopping")
     assert run["vendor_state_at"] is not None
+
+
+def test_limits_are_shown_with_what_is_left_of_them(world: World) -> None:
+    world.add("nightly", "load", handle={**world.handle("one"), "limits": {"max_runtime": time.time() - 90}})
+    for path in ("runs", "runs/one"):
+        [run] = world.client("viewer").get(f"/runctl/{path}").json()["runs"]
+        assert run["limits"]["max_runtime"]["left"] <= -90
+
+
+def test_what_happened_is_shown(world: World) -> None:
+    where = world.add("nightly", "load", handle=world.handle("one"))
+    moment = "2026-11-26T03:00:01.000+00:00"
+    started = {"event": "started", "at": moment, "by": "worker", "run_id": "one", "try_number": 1, "seconds": 0.5}
+    state = {"event": "state", "at": moment, "run_id": "one", "vendor_state": "Busy", "token": SECRET}
+    tables.store(HISTORY_KEY, [started, state, "no event"], where)
+    answer = world.client("viewer").get("/runctl/runs/one")
+    [run] = answer.json()["runs"]
+    assert [{name: value for name, value in event.items() if value is not None} for event in run["history"]] == [
+        started,
+        {name: value for name, value in state.items() if name != "token"},
+    ]
+    assert (run["vendor_state"], run["wiped"]) == ("Busy", None)
+    assert SECRET not in answer.text
+    [listed] = world.client("viewer").get("/runctl/runs").json()["runs"]
+    assert listed["vendor_state"] == "Busy"
+    assert listed["vendor_state_at"].startswith("2026-11-26T03:00:01")
+    assert "history" not in listed
 
 
 @pytest.mark.parametrize(
