@@ -1,7 +1,8 @@
-# Read into each terminal of the tutorial, in its folder: . airflow-runctl/docs/tutorial/settings.sh
+# Read into each terminal of the tutorial, in its folder.
 . venv/bin/activate
 
-# An Airflow of its own, in this folder, that only this machine reaches and that asks for no login.
+# An Airflow of its own in this folder, which only this machine reaches,
+# and which asks for no login.
 export AIRFLOW_HOME=$PWD/airflow
 export AIRFLOW__CORE__DAGS_FOLDER=$PWD/dags
 export AIRFLOW__CORE__LOAD_EXAMPLES=False
