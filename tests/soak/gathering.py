@@ -23,7 +23,7 @@ end_date, pid FROM task_instance_history
 DAG_RUNS: Final = "SELECT dag_id, run_id, state, LEAST(queued_at, run_after) AS queued_at, end_date FROM dag_run"
 """``queued_at`` is that of the latest clear."""
 OVER: Final = ("success", "failed")
-LONGEST_END_SECONDS: Final = 420.0
+LONGEST_END_SECONDS: Final = 600.0
 """In which all Dag runs have to be over, after the last fault; the longest wait of a Dag here is ``BACKSTOP``."""
 
 QUIET_SECONDS: Final = 90.0

@@ -92,7 +92,7 @@ class Plan:
         """Yield the plan as text."""
         counts = f"{len(self.dag_runs)} Dag runs, {len(self.faults)} faults"
         yield f"Plan of seed {self.seed}, {self.minutes:g} min: {counts}"
-        lines = [(each.at, each.line()) for each in (*self.dag_runs, *self.faults)]
+        lines = [(run.at, run.line()) for run in self.dag_runs] + [(fault.at, fault.line()) for fault in self.faults]
         yield from (f"{at:7.1f}  {line}" for at, line in sorted(lines))
 
 

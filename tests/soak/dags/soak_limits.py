@@ -9,7 +9,7 @@ MAX_RUNTIME = 25
 EXECUTION_TIMEOUT = 30
 """Of a task on a worker of kind ``limits``."""
 
-BACKSTOP = 180
+BACKSTOP = 100
 """``max_runtime`` of a run whose deadline passed before its task began."""
 
 STOP_TIMEOUT = 90
