@@ -495,7 +495,7 @@ class Attempt:
         self._remember()
 
     def _remember(self) -> None:
-        events, self.events[:] = [*self.events], []
+        events = [self.events.pop(0) for _ in range(len(self.events))]  # others may be added meanwhile
         if not events:
             return
         try:

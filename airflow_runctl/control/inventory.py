@@ -263,11 +263,18 @@ class KnownRun:
     @property
     def history(self) -> list[dict[str, Any]]:
         """What happened to the runs of its task instance, the oldest first, of all attempts of which that is known."""
-        return history.read(self.past.value if self.past else None, self.audit.value if self.audit else None)
+        return self._history()
 
-    def past_out(self) -> dict[str, Any]:
-        """Return plain JSON: its ``history``, and as ``wiped`` in words what is missing there of earlier attempts."""
-        events = self.history
+    def _history(self, *earlier: Any) -> list[dict[str, Any]]:
+        told = history.merged(*earlier, self.past.value if self.past else None)
+        return history.read(told, self.audit.value if self.audit else None)
+
+    def past_out(self, *earlier: Any) -> dict[str, Any]:
+        """Return plain JSON: its ``history``, and as ``wiped`` in words what is missing there of earlier attempts.
+
+        :param earlier: what earlier attempts have kept, where that is still there.
+        """
+        events = self._history(*earlier)
         gone = history.wiped(events, self.attempt.try_number if self.attempt else None)
         said = f"nothing is left of attempt {', '.join(map(str, gone))}: a later one wipes it" if gone else None
         return {"history": events, "wiped": said}

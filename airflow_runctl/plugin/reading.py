@@ -19,6 +19,7 @@ from airflow_runctl.plugin.login import Caller, Reader
 from airflow_runctl.plugin.source import Tables
 from airflow_runctl.plugin.ways import OFF, acts_here, apart
 from airflow_runctl.plugin.words import Filters, Refusal, Run, RunId, Runs, ShownRun, ShownRuns
+from airflow_runctl.runs import HISTORY_KEY
 
 router = APIRouter(tags=["Reading"])
 
@@ -65,7 +66,8 @@ async def show_run(
 async def _all_of(source: Tables, run: KnownRun) -> ShownRun:
     limit = await source.time_limit(run.where)
     now = await apart(state_at_vendor(Connections(TablesChannel()), run)) if acts_here() else f"not asked: {OFF}"
-    return ShownRun(**_plain(run), **run.past_out(), execution_timeout=limit, now=now)
+    past = run.past_out(*await source.earlier(HISTORY_KEY, run.where))
+    return ShownRun(**_plain(run), **past, execution_timeout=limit, now=now)
 
 
 def shown(run: KnownRun) -> Run:

@@ -73,6 +73,10 @@ class Tables:
         row = await asked(tables.stored)(key, where)
         return None if row is None else Stored(*row)
 
+    async def earlier(self, key: str, where: TaskKey) -> list[Any]:
+        """Return what the earlier attempts of a task instance still hold as XCom ``key`` (3.4 and newer)."""
+        return await asked(tables.archived)(key, where)
+
     async def attempt(self, where: TaskKey) -> LastAttempt | None:
         """Return the latest attempt of a task instance, or ``None``."""
         if where in self._attempts:

@@ -10,7 +10,7 @@ from airflow_runctl.operators.axiom import AxiomStopRunOperator, AxiomTriggerRun
 from airflow_runctl.operators.snaplogic import SnapLogicStopTaskOperator, SnapLogicTriggerTaskOperator
 
 
-def fails_on_its_own(*_: Any) -> dict[str, float]:
+def fails_on_its_own(*_: Any) -> float | None:
     """Raise an error of our own once the run is recorded."""
     raise RuntimeError("an error of our own")
 
@@ -18,9 +18,9 @@ def fails_on_its_own(*_: Any) -> dict[str, float]:
 class DefersWhenTold(SnapLogicTriggerTaskOperator):
     """Defers, its run recorded, once a file is there."""
 
-    def _limits(self, context: Any, run: Any) -> dict[str, float]:
-        _wait_for_file(context["dag_run"].conf["go"])
-        return super()._limits(context, run)
+    def _warn_at(self, run: Any) -> float | None:
+        _wait_for_file(get_current_context()["dag_run"].conf["go"])
+        return super()._warn_at(run)
 
 
 def _wait_for_file(name: str) -> None:
@@ -42,7 +42,7 @@ for vendor, start in VENDORS.items():
     for mode, deferrable in MODES.items():
         with DAG(f"own_error_{vendor}_{mode}", schedule=None):
             operator = start(task_id="run", deferrable=deferrable, poll_interval=1.0)
-            operator._limits = fails_on_its_own  # type: ignore[method-assign]
+            operator._warn_at = fails_on_its_own  # type: ignore[method-assign]
 
 with DAG("marked_before_deferral", schedule=None):
     DefersWhenTold(task_id="run", task_path=f"/Acme/projects/sales/{NAME}", pipeline_name=NAME, deferrable=True)

@@ -87,13 +87,13 @@ def test_task_that_is_killed_before_it_could_wait_in_the_triggerer_stops_its_run
 ) -> None:
     """On Airflow 2.11 the deferral would write over what a user did to the task; 3 refuses it."""
     if told_by == "a signal":
-        limits = StartRunOperator._limits
+        warn_at = StartRunOperator._warn_at
 
-        def killed(self: StartRunOperator, *args: Any) -> dict[str, float]:
+        def killed(self: StartRunOperator, *args: Any) -> float | None:
             signal.raise_signal(signal.SIGTERM)
-            return limits(self, *args)
+            return warn_at(self, *args)
 
-        monkeypatch.setattr(StartRunOperator, "_limits", killed)
+        monkeypatch.setattr(StartRunOperator, "_warn_at", killed)
     else:
         monkeypatch.setattr(base, "is_marked", lambda ti: True)
 

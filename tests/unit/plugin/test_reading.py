@@ -80,6 +80,25 @@ def test_limits_are_shown_with_what_is_left_of_them(world: World) -> None:
         assert run["limits"]["max_runtime"]["left"] <= -90
 
 
+@pytest.mark.skipif(not tables.OF_AN_ATTEMPT, reason="the start of an attempt wipes what the one before has stored")
+def test_what_an_archived_attempt_has_told_is_shown(world: World) -> None:
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    tasks = TaskInstance.__table__
+    where = world.add("nightly", "load", "failed")
+    tables.store(HISTORY_KEY, [{"event": "started", "at": "2026-11-26T03:00:01.000+00:00", "try_number": 1}], where)
+    with create_session() as session:
+        session.execute(tasks.update().values(working_set=None, try_number=0))
+    world.add("nightly", "load", handle=world.handle("two"))
+    with create_session() as session:
+        session.execute(tasks.update().where(tasks.c.working_set.is_(True)).values(try_number=3))
+    tables.store(HISTORY_KEY, [{"event": "started", "at": "2026-11-26T05:00:01.000+00:00", "try_number": 3}], where)
+    [run] = world.client("viewer").get("/runctl/runs/two").json()["runs"]
+    assert [event["try_number"] for event in run["history"]] == [1, 3]
+    assert run["wiped"] == "nothing is left of attempt 2: a later one wipes it"
+
+
 def test_what_happened_is_shown(world: World) -> None:
     where = world.add("nightly", "load", handle=world.handle("one"))
     moment = "2026-11-26T03:00:01.000+00:00"
