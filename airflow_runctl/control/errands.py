@@ -138,6 +138,9 @@ async def do(errand: Errand, hand: Hand) -> dict[str, Any]:
 
     async def one(where: TaskKey, digest: str) -> Ended:
         run = known.get(where)
+        if run is not None and run.unread:
+            # Such as of another team's Dag ([core] multi_team): that is no word about the run.
+            return Ended(where, f"the run of {where}", "nothing", error=f"{run.unread} Nothing was done")
         if run is None or digest_of(run.handle) != digest:
             gone = "its handle is gone: it ended, or another attempt has it by now. Nothing was done"
             return Ended(where, f"the run of {where}", "nothing", error=gone)

@@ -58,8 +58,14 @@ async def caller(
     response.headers["Cache-Control"] = "no-store"  # it is this user's answer
     check_site(request.method, request.headers, by_cookie=token is None and cookie is not None)
     user = await who_asks(request, token.credentials if token else None)
-    credential = {"Authorization": f"Bearer {token.credentials}"} if token else {"Cookie": f"{LOGIN_COOKIE}={cookie}"}
-    return Caller(printable(user.get_name(), 100), Rights(user), credential)
+    return Caller(printable(user.get_name(), 100), Rights(user), _credential(token, cookie))
+
+
+def _credential(token: HTTPAuthorizationCredentials | None, cookie: str | None) -> dict[str, str]:
+    if token is not None:
+        return {"Authorization": f"Bearer {token.credentials}"}
+    # Without either, Airflow has let a stranger in ([fab] auth_role_public), and knows that one by the lack of both.
+    return {} if cookie is None else {"Cookie": f"{LOGIN_COOKIE}={cookie}"}
 
 
 Asking = Annotated[Caller, Depends(caller)]

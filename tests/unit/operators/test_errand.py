@@ -86,6 +86,25 @@ def test_a_handle_that_is_not_the_one_that_was_meant_stops_nothing(fake: Any, ru
     assert runs.open() == {run_id, other}
 
 
+@pytest.mark.parametrize("act", [Act.STOP, Act.RESUME])
+def test_a_handle_that_the_task_may_not_read_is_not_said_to_be_gone(
+    fake: Any, runs: Runs, monkeypatch: pytest.MonkeyPatch, act: Act
+) -> None:
+    """As Airflow refuses those of another team's Dag, with ``[core] multi_team``."""
+    run_id = runs.add("load", "failed")
+    where = runs.made[run_id]
+    errand = Errand(act, {where: digest(fake, where)})
+
+    def refused(key: str, where: TaskKey) -> Any:
+        raise PermissionError("access_denied")
+
+    monkeypatch.setattr("airflow_runctl.compat.channels.get_xcom", refused)
+    _, outcome = done(fake, errand, runs)
+    [run] = outcome["runs"]
+    assert run["error"] == "Airflow does not say (PermissionError). A run may be alive. Nothing was done"
+    assert (run["done"], outcome["may_be_alive"], runs.open()) == ("nothing", True, {run_id})
+
+
 @pytest.mark.parametrize("dag_run", ["running", "success"])
 def test_a_sweep_asks_for_the_dag_run_where_that_owns_a_run(fake: Any, runs: Runs, dag_run: str) -> None:
     from airflow_runctl.runs import Ownership

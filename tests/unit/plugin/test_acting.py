@@ -136,6 +136,37 @@ def test_a_page_of_airflows_own_acts_with_the_session_of_its_user(world: World, 
     assert world.state(runs.made[run_id]) == ("failed", "Run stopped by hand: by user-ann over the API")
 
 
+class LetsStrangersIn:
+    """What FAB's auth manager puts before Airflow's application with ``[fab] auth_role_public``."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+        from airflow.api_fastapi.core_api import security
+
+        if not {b"authorization", b"cookie"} & {name for name, _ in scope.get("headers", ())}:
+            trusted = getattr(security, "USER_INJECTED_BY_TRUSTED_MIDDLEWARE", None)
+            user = SimpleAuthManagerUser(username="Anonymous", role="user")
+            scope.setdefault("state", {}).update(user=user, user_authenticated_via=trusted)
+        await self._app(scope, receive, send)
+
+
+def test_whom_airflow_lets_in_without_a_login_acts_as_that_user(
+    world: World, runs: Runs, kill: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from starlette.middleware import Middleware
+
+    monkeypatch.setattr(world.app, "user_middleware", [Middleware(LetsStrangersIn), *world.app.user_middleware])
+    monkeypatch.setattr(world.app, "middleware_stack", None)
+    world.dag("nightly", "load")
+    run_id = runs.add("load")
+    answer = world.stranger().post("/runctl/stop", json={"run_id": [run_id], "timeout": 2})
+    assert [done["outcome"] for done in answer.json()["runs"]] == ["stopped"], answer.text
+    assert world.state(runs.made[run_id]) == ("failed", "Run stopped by hand: by Anonymous over the API")
+
+
 def test_a_mark_that_stops_nothing_is_no_stop(world: World, runs: Runs, ask: Ask) -> None:
     world.dag("nightly", "load")
     run_id = runs.add("load")
