@@ -40,6 +40,7 @@ class Attempt:
     :param ended_at: when it ended.
     :param note: what somebody wrote to it.
     :param dag_run: the state of the Dag run.
+    :param began_at: when it began.
     """
 
     state: str | None
@@ -47,6 +48,7 @@ class Attempt:
     ended_at: datetime | None
     note: str | None
     dag_run: str | None
+    began_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +75,14 @@ ATTEMPT = (
     TaskInstance.end_date,
     TaskInstanceNote.content,
     DagRun.state,
+    TaskInstance.start_date,
 )
 
 
 PLACE: Final = ("dag_id", "run_id", "task_id", "map_index")
 
 
-def _of_task(xcom: Any) -> Any:
+def of_task(xcom: Any) -> Any:
     """Return what ties an XCom to the task instance that holds it."""
     if OF_AN_ATTEMPT:
         return xcom.task_instance_id == TaskInstance.id
@@ -93,7 +96,7 @@ def _at(where: TaskKey) -> tuple[Any, ...]:
 
 def dags_with(key: str, dag_id: str | None = None) -> set[str]:
     """Return the Dags whose task instances hold an XCom ``key``; with ``dag_id`` only that one."""
-    asked = select(XCom.dag_id).join(TaskInstance, _of_task(XCom)).where(XCom.key == key).distinct()
+    asked = select(XCom.dag_id).join(TaskInstance, of_task(XCom)).where(XCom.key == key).distinct()
     if dag_id is not None:
         asked = asked.where(XCom.dag_id == dag_id)
     with create_session() as session:
@@ -119,13 +122,13 @@ def held(
             *(column for other in others for column in (other.value, other.timestamp)),
         )
         .select_from(XCom)
-        .join(TaskInstance, _of_task(XCom))
+        .join(TaskInstance, of_task(XCom))
         .outerjoin(TaskInstanceNote, TaskInstanceNote.ti_id == TaskInstance.id)
         .outerjoin(DagRun, and_(DagRun.dag_id == TaskInstance.dag_id, DagRun.run_id == TaskInstance.run_id))
         .where(XCom.key == key, TaskInstance.dag_id.in_(sorted(dag_ids)))
     )
     for name, other in zip(beside, others, strict=True):
-        asked = asked.outerjoin(other, and_(other.key == name, _of_task(other)))
+        asked = asked.outerjoin(other, and_(other.key == name, of_task(other)))
     for name, wanted in (("run_id", run_id), ("task_id", task_id), ("map_index", map_index)):
         if wanted is not None:
             asked = asked.where(getattr(task, name) == wanted)
@@ -145,7 +148,7 @@ def _beside(names: Sequence[str], columns: Sequence[Any]) -> dict[str, tuple[Any
 
 def stored(key: str, where: TaskKey) -> tuple[Any, datetime | None] | None:
     """Return an XCom and when it was written, or ``None``."""
-    asked: Any = select(XCom.value, XCom.timestamp).join(TaskInstance, _of_task(XCom))
+    asked: Any = select(XCom.value, XCom.timestamp).join(TaskInstance, of_task(XCom))
     with create_session() as session:
         row = session.execute(asked.where(XCom.key == key, *_at(where))).first()
     return None if row is None else (as_stored(row[0]), row[1])
@@ -247,8 +250,8 @@ def _xcom(key: str, where: TaskKey) -> tuple[Any, ...]:
 
 
 def _attempt(row: Any) -> Attempt:
-    state, try_number, ended_at, note, dag_run = row
-    return Attempt(_text(state), int(try_number or 0), ended_at, note, _text(dag_run))
+    state, try_number, ended_at, note, dag_run, began_at = row
+    return Attempt(_text(state), int(try_number or 0), ended_at, note, _text(dag_run), began_at)
 
 
 def _text(state: Any) -> str | None:

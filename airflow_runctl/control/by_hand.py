@@ -20,7 +20,7 @@ from airflow_runctl.control.seal import describe, name_of
 from airflow_runctl.control.stop import PROBLEMS, StopNote
 from airflow_runctl.control.stop_many import Connections, Target, failures, stop_target
 from airflow_runctl.exceptions import ConnectionUnreadable, RunctlError
-from airflow_runctl.runs import Ownership, StopReason, printable
+from airflow_runctl.runs import Ownership, RunStatus, StopReason, printable
 
 log = logging.getLogger(__name__)
 
@@ -183,8 +183,8 @@ async def seen_to_be_over(target: Target) -> bool:
     return status.state.is_terminal
 
 
-async def state_at_vendor(opened: Connections, known: KnownRun) -> str:
-    """Return the vendor's word for a run, or why there is none."""
+async def look_at_vendor(opened: Connections, known: KnownRun) -> RunStatus | str:
+    """Ask the vendor once; return why there is no answer if there is none."""
     if known.unread:
         return f"not asked: {known.unread}"
     try:
@@ -192,12 +192,17 @@ async def state_at_vendor(opened: Connections, known: KnownRun) -> str:
         vendor = target.access.vendor
         if not vendor.can_look(target.run):
             return f"not asked: {vendor.label} does not say"
-        status = await target.access.adrive(vendor.status(target.run))
+        return await target.access.adrive(vendor.status(target.run))
     except ConnectionUnreadable as error:
         return f"not asked: {error} {ELSEWHERE}"
     except RunctlError as error:
         return f"not known: {error}"
-    return f"{printable(status.vendor_state)} ({status.state.value})"
 
 
-__all__ = ["ELSEWHERE", "Ended", "Hand", "seen_to_be_over", "state_at_vendor"]
+async def state_at_vendor(opened: Connections, known: KnownRun) -> str:
+    """Return the vendor's word for a run, or why there is none."""
+    status = await look_at_vendor(opened, known)
+    return status if isinstance(status, str) else f"{printable(status.vendor_state)} ({status.state.value})"
+
+
+__all__ = ["ELSEWHERE", "Ended", "Hand", "look_at_vendor", "seen_to_be_over", "state_at_vendor"]

@@ -7,22 +7,27 @@ is not seen to be over by then goes on, and ``GET /runs`` tells of it. Waiting i
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
 
+from airflow_runctl.compat import page_tables
 from airflow_runctl.compat.api_server import EDIT, READ
 from airflow_runctl.control.end_owner import Ended
 from airflow_runctl.control.errands import Act as ErrandAct
 from airflow_runctl.control.errands import Errand, named, sweeper, swept
 from airflow_runctl.control.inventory import ALL, Inventory, KnownRun, Scope
 from airflow_runctl.control.sweep import Rules
-from airflow_runctl.exceptions import WrongArgument
+from airflow_runctl.exceptions import AirflowUnreachable, WrongArgument
 from airflow_runctl.plugin.login import Actor, Asking, Caller
 from airflow_runctl.plugin.reading import source_for
+from airflow_runctl.plugin.source import asked
 from airflow_runctl.plugin.ways import Ways, acts_here, apart
 from airflow_runctl.plugin.words import Act, Doings, Done, Refusal, SweepAct, SweepAnswer, TestAct, Tried
 from airflow_runctl.runs import printable
+
+log = logging.getLogger(__name__)
 
 NOT_DONE: dict[int | str, dict[str, Any]] = {
     400: {"model": Refusal, "description": "The body is no JSON"},
@@ -38,6 +43,7 @@ async def stop_runs(actor: Actor, act: Act, request: Request) -> Doings:
     ways, runs = await _meant(actor, act, request)
     if act.dry_run:
         return _dry(runs)
+    await _note("runctl_stop", actor, act, runs)
     return _done(*await ways.stop(runs, act.reason, act.timeout))
 
 
@@ -47,6 +53,7 @@ async def resume_runs(actor: Actor, act: Act, request: Request) -> Doings:
     ways, runs = await _meant(actor, act, request)
     if act.dry_run:
         return _dry(runs)
+    await _note("runctl_resume", actor, act, runs)
     return _done(*await ways.resume(runs, act.reason, act.timeout))
 
 
@@ -103,7 +110,8 @@ async def _meant(actor: Caller, act: Act, request: Request) -> tuple[Ways, list[
     if scope == ALL:
         raise WrongArgument("Say which runs: by their ids, or by a filter such as dag_id. Nothing was done.")
     source, itself = source_for(actor, READ, request)
-    runs = await Inventory(source).runs(scope)
+    found = await Inventory(source).runs(scope)
+    runs = [run for run in found if act.means(run.where, run.handle.get("run_id"))]
     dag_ids = {run.where.dag_id for run in runs}
     if act.dag_id is not None:
         dag_ids.add(act.dag_id)
@@ -111,6 +119,18 @@ async def _meant(actor: Caller, act: Act, request: Request) -> tuple[Ways, list[
         dags = ", ".join(printable(dag_id) for dag_id in sorted(refused))
         raise HTTPException(403, f"The login lacks the right to edit task instances of: {dags}. Nothing was done.")
     return Ways(source, itself, actor), runs
+
+
+async def _note(event: str, actor: Caller, act: Act, runs: list[KnownRun]) -> None:
+    """Write to Airflow's log of actions who does it; that this fails keeps no run alive."""
+    acts = [
+        (run.where, {**{name: printable(run.handle.get(name)) for name in ("vendor", "run_id")}, "reason": act.reason})
+        for run in runs
+    ]
+    try:
+        await asked(page_tables.note_act)(event, actor.name, acts)
+    except AirflowUnreachable as error:
+        log.warning("%s by %s is not in Airflow's log of actions: %s", event, actor.name, error)
 
 
 def _dry(runs: list[KnownRun]) -> Doings:

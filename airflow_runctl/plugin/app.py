@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 
 from airflow_runctl import __version__
 from airflow_runctl.exceptions import AirflowRefused, AirflowUnreachable, RunctlError, WrongArgument
-from airflow_runctl.plugin import acting, reading
+from airflow_runctl.plugin import acting, history, reading
 from airflow_runctl.plugin.login import Reader
 from airflow_runctl.plugin.words import Refusal
 
@@ -39,6 +39,7 @@ app = FastAPI(
     responses=REFUSALS,
 )
 app.include_router(reading.router)
+app.include_router(history.router)
 app.include_router(acting.router)
 
 

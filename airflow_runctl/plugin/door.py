@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from importlib import import_module
 from typing import Any, Final
 
+from airflow_runctl.plugin.scripts import give, script_in
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -44,6 +46,9 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        if (script := script_in(scope)) is not None:
+            await give(script, scope, send)
+            return
         app = self._app or await asyncio.to_thread(self._load)
         if app is None:
             await _say_out_of_order(scope, send)

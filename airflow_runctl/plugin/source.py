@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from functools import wraps
 from typing import Any, Final, TypeVar
 
@@ -28,9 +29,9 @@ def asked(question: Callable[..., T]) -> Callable[..., Awaitable[T]]:
     """Make a blocking question of ``tables`` one for an event loop; what the database does not tell is an error."""
 
     @wraps(question)
-    async def ask(*arguments: Any) -> T:
+    async def ask(*arguments: Any, **more: Any) -> T:
         try:
-            return await asyncio.to_thread(question, *arguments)
+            return await asyncio.to_thread(question, *arguments, **more)
         except Exception as error:
             # The error's own text may name the database, and what was asked.
             raise AirflowUnreachable(f"Airflow's database does not say ({type(error).__name__}).") from error
@@ -51,6 +52,8 @@ class Tables:
         self._stored: dict[tuple[str, TaskKey], Stored | None] = {}
         self._attempts: dict[TaskKey, tables.Attempt | None] = {}
         self._dag_runs: dict[tuple[str, str], str | None] = {}
+        self.began: dict[TaskKey, datetime | None] = {}
+        """When the latest attempt began, of each task instance that was looked at."""
 
     async def places(self, key: str, scope: Scope) -> list[TaskKey]:
         """Return the task instances that hold an XCom ``key``, and keep what was read on the way."""
@@ -87,6 +90,7 @@ class Tables:
             return None
         # As old as what was just told, and no older.
         self._dag_runs[where.dag_id, where.run_id] = attempt.dag_run
+        self.began[where] = attempt.began_at
         return LastAttempt(attempt.state, attempt.try_number, attempt.ended_at, attempt.note)
 
     async def dag_run_state(self, dag_id: str, run_id: str) -> str | None:

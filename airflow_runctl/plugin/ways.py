@@ -31,7 +31,7 @@ from airflow_runctl.plugin.channel import TablesChannel
 from airflow_runctl.plugin.itself import Itself
 from airflow_runctl.plugin.login import Caller
 from airflow_runctl.plugin.source import Tables, asked
-from airflow_runctl.runs import StopOutcome, TaskKey
+from airflow_runctl.runs import StopOutcome, TaskKey, printable
 from airflow_runctl.transport.aio import in_own_loop
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ class Ways:
         """Stop runs."""
         if acts_here():
             return await self._here(self.hand(reason, timeout).stop, runs), []
-        why = await self._no_dag() if runs else None
+        why = await self.why_not() if runs else None
         alive = [run for run in runs if _state(run) in FOLLOWS]
         others = [run for run in runs if _state(run) not in FOLLOWS]
         (through, later), (left, at_once) = await asyncio.gather(
@@ -157,7 +157,7 @@ class Ways:
         """Resume suspended runs."""
         if acts_here():
             return await self._here(self.hand(reason, timeout).resume, runs), []
-        return await self._errand(Act.RESUME, runs, reason, timeout, await self._no_dag() if runs else None)
+        return await self._errand(Act.RESUME, runs, reason, timeout, await self.why_not() if runs else None)
 
     async def _here(self, act: Callable[[KnownRun], Awaitable[Ended]], runs: Sequence[KnownRun]) -> list[Ended]:
         async def all_of_them() -> list[Ended]:
@@ -236,7 +236,7 @@ class Ways:
 
     # -- the maintenance Dag --------------------------------------------------------------------------------------
 
-    async def _no_dag(self) -> str | None:
+    async def why_not(self) -> str | None:
         """Return why the maintenance Dag does nothing; ``None`` if it will."""
         try:
             found = await self.itself.ask("GET", "dags", DAG_ID, to=f"show the Dag {DAG_ID}")
@@ -289,7 +289,7 @@ class Ways:
         """
         if acts_here():
             return Answer(await apart(do(errand, self.hand(errand.reason, errand.timeout))))
-        if why := await self._no_dag():
+        if why := await self.why_not():
             raise RunctlError(f"{why} {COMMANDS[errand.act]}")
         answer = await self.send(errand, timeout)
         if answer.outcome is not None and "failed" in answer.outcome:
@@ -311,7 +311,12 @@ def by_hand(act: Act, run: KnownRun, *, done: bool = False) -> str:
     :param done: True if something was done, in vain.
     """
     before = "" if done else "Nothing was done, and the run may be alive. "
-    return f"{before}On a worker: runctl {act.value} {shlex.quote(str(run.handle.get('run_id')))} --yes"
+    return f"{before}On a worker: {command(act, run)}"
+
+
+def command(act: Act, run: KnownRun) -> str:
+    """Return the command that does it on a worker."""
+    return f"runctl {act.value} {shlex.quote(printable(run.handle.get('run_id'), 1000))} --yes"
 
 
 def _state(run: KnownRun) -> str | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from airflow_runctl.control.inventory import Scope
 from airflow_runctl.control.sweep import LOOK_AGAIN, MIN_AGE, MOST, SHARE
+from airflow_runctl.runs import TaskKey
 
 LONGEST_WAIT: Final = 50.0
 """Seconds that an answer waits for a run's end: many a proxy cuts a call after 60."""
@@ -61,14 +63,60 @@ class Filters(Question):
         )
 
 
+class Place(Question):
+    """One run, and the task instance that it belongs to."""
+
+    dag_id: Name
+    dag_run_id: Name
+    task_id: Name
+    map_index: MapIndex = -1
+    run_id: RunId
+
+    @property
+    def key(self) -> TaskKey:
+        """The task instance."""
+        return TaskKey(self.dag_id, self.dag_run_id, self.task_id, self.map_index)
+
+
 class Act(Filters):
     """Which runs something is done with, and how."""
 
+    runs: list[Place] = Field(
+        default_factory=list, max_length=100, description="exactly these, as far as the rest means them too"
+    )
     reason: Reason | None = Field(None, description="why; for the log, the records and the note of the task")
     dry_run: bool = Field(False, description="only say which runs are meant")
     timeout: Seconds = Field(
         30.0, description="seconds for which the answer waits for the end; GET /runs tells of what comes later"
     )
+
+    def scope(self) -> Scope:
+        """Return the same in the inventory's words; which of several places is meant is not in them."""
+        scope = super().scope()
+        if not self.runs:
+            return scope
+        named = frozenset(place.run_id for place in self.runs)
+        return replace(scope, runs=named & scope.runs if scope.runs else named)
+
+    def means(self, where: TaskKey, run_id: object) -> bool:
+        """Return True if a run of the scope is meant."""
+        return not self.runs or any((place.key, place.run_id) == (where, run_id) for place in self.runs)
+
+
+class Window(Question):
+    """Which days are summed up."""
+
+    days: int = Field(7, ge=1, le=90, description="how many days back")
+    dag_id: Name | None = Field(None, description="only runs of this Dag")
+
+
+class Where(Question):
+    """Which Dag run is told of, or which task instance."""
+
+    dag_id: Name
+    dag_run_id: Name
+    task_id: Name | None = None
+    map_index: MapIndex | None = None
 
 
 class SweepAct(Question):
@@ -104,6 +152,13 @@ class Limit(BaseModel):
     left: int = Field(description="seconds until then; below 0 once it has passed")
 
 
+class Deadline(BaseModel):
+    """A deadline of the Dag run."""
+
+    since: str = Field(description="from when it counts")
+    until: str
+
+
 class Run(BaseModel):
     """A run that may be alive, as Airflow's records have it."""
 
@@ -123,6 +178,13 @@ class Run(BaseModel):
     vendor_state: str | None = Field(description="the vendor's word that was recorded last, when it changed")
     vendor_state_at: str | None
     limits: dict[str, Limit] = Field(description="of max_runtime and execution_timeout those that its task has")
+    state: str | None = Field(description="the same in this package's words, such as running or suspended")
+    began_at: str | None = Field(description="when the latest attempt of its task began")
+    deadlines: list[Deadline] = Field(description="of the Dag run, if that goes on")
+    may_stop: bool = Field(description="true if the user may edit the task instances of the Dag")
+    ends_task: bool = Field(description="true if its task is alive: a stop marks that as failed, and no retry comes")
+    needs_way: bool = Field(description="true if a stop has to speak to the vendor, as a resume always has: GET /ways")
+    by_hand: dict[str, str] = Field(description="the commands that stop and resume it on a worker")
     stop: dict[str, Any] | None = Field(description="the stop that was recorded")
     standing: str = Field(description="owned, orphan or unclear")
     why: str
@@ -158,12 +220,77 @@ class ShownRun(Run):
     now: str = Field(description="the vendor's word now, or why it was not asked")
     history: list[Event] = Field(description="what happened to the runs of its task instance, the oldest first")
     wiped: str | None = Field(description="what is missing there of earlier attempts")
+    now_state: str | None = Field(description="the same in this package's words, if the vendor was asked")
+    now_at: str | None = Field(description="when it was asked; whoever asks a little later is told the same")
 
 
 class ShownRuns(BaseModel):
     """All that is known of runs."""
 
     runs: list[ShownRun]
+
+
+class WaysNow(BaseModel):
+    """What can be done from here."""
+
+    here: bool = Field(description="true if the API server may speak to vendors")
+    why: str | None = Field(description="why nothing but the stop through a task can be done from here, if so")
+
+
+class Record(BaseModel):
+    """What Airflow's records still have of the runs of a task instance."""
+
+    dag_id: str
+    dag_run_id: str
+    task_id: str
+    map_index: int
+    vendor: str | None
+    conn_id: str | None
+    run_id: str | None
+    url: str | None
+    started_at: str | None
+    state: str | None = Field(description="what was recorded last")
+    vendor_state: str | None
+    recorded_at: str | None
+    stop: dict[str, Any] | None = Field(description="the stop that was recorded")
+    events: list[Event] = Field(description="what happened, the oldest first, as far as it is recorded")
+    live: Run | None = Field(description="the run, if it may be alive")
+
+
+class Records(BaseModel):
+    """What became of runs."""
+
+    records: list[Record]
+    is_all: bool = Field(description="false if there are more")
+
+
+class Stops(BaseModel):
+    """How many stops came to the same."""
+
+    reason: str
+    outcome: str | None
+    count: int
+    median: float | None = Field(description="seconds from asking to the outcome")
+
+
+class Lengths(BaseModel):
+    """How long runs took that are over."""
+
+    vendor: str
+    state: str
+    count: int
+    median: float | None = Field(description="seconds from the start to the record of the end")
+    longest: float | None
+
+
+class Summary(BaseModel):
+    """What the records of some days come to."""
+
+    since: str
+    records: int
+    is_all: bool = Field(description="false if there are more; then the latest are summed up")
+    stops: list[Stops]
+    lengths: list[Lengths]
 
 
 class Done(BaseModel):

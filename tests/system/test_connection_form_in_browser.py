@@ -4,50 +4,22 @@ Screenshots of each step go to ``build/screenshots``, which CI keeps.
 """
 
 import json
-import re
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import TimeoutException, WebDriverException
 from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.common.proxy import Proxy, ProxyType
-from selenium.webdriver.remote.client_config import ClientConfig
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
 
 from airflow_runctl.provider_info import CONNECTION_TYPES
 from airflow_runctl.sandbox.client import Sandbox
 from demo.real_airflow import RealAirflow
+from tests.system.browser import Hands, opened, programs
 from tests.system.versions import essential
 
-Found = TypeVar("Found")
-
-ROOT = Path(__file__).parents[2]
-SCREENSHOTS = ROOT / "build" / "screenshots"
-SECONDS = 60
 FORMS: dict[str, dict[str, Any]] = {row["connection-type"]: row for row in CONNECTION_TYPES}  # type: ignore
 STANDARD = {"host": "Host", "login": "Login", "password": "Password", "port": "Port", "schema": "Schema"}
-
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--no-proxy-server",
-    "--force-prefers-reduced-motion",
-    "--window-size=1400,1900",
-]
 
 EXTRAS = {
     "task_hosts": "https://snaplex.example.com:8081",
@@ -70,11 +42,7 @@ MASKED = {"seal_key", "task_token", "proxies"}
 @pytest.fixture(scope="module")
 def chromium() -> tuple[str, str]:
     """Where the browser and its driver are."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not browser or not driver:
-        pytest.skip("no Chromium with chromedriver here: apt-get install chromium chromium-driver")
-    return browser, driver
+    return programs()
 
 
 @pytest.fixture(scope="module")
@@ -87,75 +55,21 @@ def airflow(chromium: tuple[str, str], airflow_database: str | None) -> Iterator
 
 @pytest.fixture(scope="module")
 def browser(chromium: tuple[str, str], airflow: RealAirflow) -> Iterator[webdriver.Remote]:
-    """A headless Chromium. Whatever happens, it ends together with the Airflow that it belongs to."""
-    program, driver = chromium
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(airflow.home), "TMPDIR": str(airflow.home)}
-    airflow.sessions.start("chromedriver", [driver, "--port=0"], environment)
-
-    def port() -> str | None:
-        found = re.search(r"started successfully on port (\d+)", airflow.sessions.log("chromedriver").read_text())
-        return found and found[1]
-
-    address = f"http://127.0.0.1:{airflow.wait_for(port, 'chromedriver', SECONDS)}"
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in [*FLAGS, f"--user-data-dir={airflow.home / 'chromium'}"]:
-        options.add_argument(flag)
-    direct = ClientConfig(address, proxy=Proxy({"proxyType": ProxyType.DIRECT}))
-    remote = webdriver.Remote(command_executor=address, options=options, client_config=direct)
-    try:
+    """A headless Chromium."""
+    with opened(airflow, *chromium) as remote:
         yield remote
-    finally:
-        remote.quit()
 
 
-class Connections:
+class Connections(Hands):
     """Airflow's page of connections."""
 
     def __init__(self, browser: webdriver.Remote, url: str, name: str) -> None:
-        self.browser = browser
+        super().__init__(browser, name)
         self.url = f"{url}/connections"
-        self.name = name
-        self._shots = 0
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
 
     def open(self) -> None:
         self.browser.get(self.url)
         self.see("//button[contains(., 'Add Connection')]")
-
-    def shot(self, what: str) -> None:
-        """Keep a screenshot."""
-        self._shots += 1
-        self.browser.save_screenshot(str(SCREENSHOTS / f"{self.name}-{self._shots}-{what}.png"))
-
-    def until(self, condition: Callable[[], Found], what: str) -> Found:
-        """Ask until ``condition`` is true; an element that moves or is replaced meanwhile is looked for again."""
-        wait = WebDriverWait(self.browser, SECONDS, poll_frequency=0.1, ignored_exceptions=[WebDriverException])
-        try:
-            return wait.until(lambda _: condition(), what)
-        except TimeoutException:
-            self.shot("failed")
-            raise
-
-    def see(self, path: str) -> WebElement:
-        """Return the first element that is shown under this XPath."""
-        shown = self.until(lambda: [e for e in self.browser.find_elements(By.XPATH, path) if e.is_displayed()], path)
-        return shown[0]
-
-    def click(self, path: str) -> None:
-        self.until(lambda: self.see(path).click() is None, f"a click on {path}")
-
-    def write(self, path: str, text: str) -> None:
-        """Replace what is in a field, as somebody at a keyboard does."""
-
-        def done() -> bool:
-            field = self.see(path)
-            field.send_keys(Keys.CONTROL, "a")
-            field.send_keys(Keys.DELETE)
-            field.send_keys(text)
-            return field.get_attribute("value") == text
-
-        self.until(done, f"{text!r} in {path}")
 
     def choose(self, path: str, option: str) -> None:
         """Open a selection and take one of what it offers."""

@@ -16,7 +16,7 @@ LISTED = re.compile(r"^(?:- )?((?:``[\w/.]+``(?:, )?)+)", re.MULTILINE)
 
 
 def parts_of(folder: Path) -> set[str]:
-    files = {file.name for file in folder.glob("*.py")} - {"__init__.py"}
+    files = {file.name for ending in ("py", "js") for file in folder.glob(f"*.{ending}")} - {"__init__.py"}
     return files | {f"{inner.parent.name}/" for inner in folder.glob("*/__init__.py")}
 
 

@@ -82,7 +82,7 @@ def test_wheel_holds_the_package_its_types_and_its_announcements(tmp_path: Path)
         announced = wheel.read(f"{info}/entry_points.txt").decode()
     assert {"airflow_runctl/py.typed", "airflow_runctl/sandbox/__main__.py", f"{info}/licenses/LICENSE"} <= names
     assert {name.partition("/")[0] for name in names} == {"airflow_runctl", info}
-    sources = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py")}
+    sources = {str(path.relative_to(ROOT)) for ending in ("py", "js") for path in PACKAGE.rglob(f"*.{ending}")}
     assert sources <= names
     assert (metadata["Name"], metadata["Version"]) == ("airflow-runctl", __version__)
     assert metadata["License-Expression"] == "Apache-2.0"

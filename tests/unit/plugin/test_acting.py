@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_runctl.compat import tables
+from airflow_runctl.compat import page_tables, tables
 from airflow_runctl.control import end_owner
 from airflow_runctl.control.by_hand import Hand
 from airflow_runctl.control.channel_source import ChannelSource, Nobody
@@ -283,6 +283,54 @@ def test_who_may_read_and_not_edit_one_of_the_dags_stops_nothing(
 @pytest.mark.parametrize("path", ["stop", "resume"])
 def test_without_a_word_which_runs_nothing_is_done(ask: Ask, path: str) -> None:
     assert "Say which runs" in ask(path, status=422)["detail"]
+
+
+def test_exactly_those_that_are_named_are_stopped(world: World, runs: Runs, ask: Ask, acts_here: None) -> None:
+    """As a page asks: an id may stand for several runs, and a place for another run by now."""
+    ids = [runs.add(name, "failed") for name in ("one", "two", "three")]
+    places = {
+        run_id: {"dag_id": where.dag_id, "dag_run_id": where.run_id, "task_id": where.task_id, "run_id": run_id}
+        for run_id, where in runs.made.items()
+    }
+    moved = {**places[ids[1]], "task_id": "three"}
+    answer = ask("stop", runs=[places[ids[0]], moved], reason="wrong")
+    assert [done["task"] for done in answer["runs"]] == [str(runs.made[ids[0]])]
+    assert runs.open() == set(ids[1:])
+    assert ask("stop", runs=[places[ids[1]]], vendor="snaplogic")["runs"] == []
+    assert runs.open() == set(ids[1:])
+
+
+def test_airflows_log_of_actions_has_the_user_and_the_reason(
+    world: World, runs: Runs, ask: Ask, acts_here: None
+) -> None:
+    from airflow.models.log import Log
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    run_id = runs.add("load", "failed")
+    ask("stop", run_id=[run_id], dry_run=True)
+    ask("resume", run_id=[run_id], reason="on")
+    ask("stop", run_id=[run_id], reason="wrong")
+    columns = Log.__table__.c
+    with create_session() as session:
+        ours = select(columns).where(columns.event.like("runctl_%")).order_by(columns.id)
+        written = session.execute(ours).mappings().all()[-2:]
+    assert [(one["event"], one["owner"], one["dag_id"], one["task_id"]) for one in written] == [
+        ("runctl_resume", "user-ann", "nightly", "load"),
+        ("runctl_stop", "user-ann", "nightly", "load"),
+    ]
+    assert json.loads(written[1]["extra"]) == {"vendor": "bctrl", "run_id": run_id, "reason": "wrong"}
+
+
+def test_a_log_of_actions_that_cannot_be_written_keeps_no_run_alive(
+    runs: Runs, ask: Ask, acts_here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise OSError("full")
+
+    monkeypatch.setattr(page_tables, "note_act", fail)
+    [done] = ask("stop", run_id=[runs.add("load", "failed")])["runs"]
+    assert (done["outcome"], runs.open()) == ("stopped", set())
 
 
 def test_an_id_that_is_not_known_stops_nothing(ask: Ask) -> None:

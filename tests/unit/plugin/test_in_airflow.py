@@ -11,7 +11,7 @@ def test_whoever_loads_plugins_loads_nothing_but_the_door() -> None:
     found = added(["airflow_runctl.plugin.in_airflow"], "import airflow.plugins_manager")
     [new] = found.values()
     ours = {name for name in new if name.startswith(("airflow_runctl.", "airflow."))}
-    assert ours == {f"airflow_runctl.plugin{part}" for part in ("", ".door", ".in_airflow")}
+    assert ours == {f"airflow_runctl.plugin{part}" for part in ("", ".door", ".in_airflow", ".scripts")}
     assert among(HEAVY, found) == {}
 
 
