@@ -123,14 +123,14 @@ def test_no_more_than_the_setting_says_are_under_way_at_once(access: Access, ser
 def test_runs_for_which_the_vendor_hangs_hold_up_and_hide_no_others(
     access: Access, server: ManyRuns, hang: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stop_many, "STOP_PATIENCE", Patience(total=0.5, answer=4.0))
+    monkeypatch.setattr(stop_many, "STOP_PATIENCE", Patience(total=0.5, answer=8.0))
     monkeypatch.setattr(turns, "SLOW_AFTER", 0.05)
     monkeypatch.setattr(turns, "MOST_SLOW", hang)
     names = [*(f"hang-{number}" for number in range(hang)), *(f"run-{number}" for number in range(100))]
     began = time.monotonic()
     reports = stop_all(access, names, timeout=0.5)
     last = max(seen.at for seen in server.seen if not seen.run_id.startswith("hang"))
-    assert last - began < 4, "before the first that hangs was given up"
+    assert last - began < 8, "before the first that hangs was given up"
     assert outcomes(reports[hang:]) == {"stopped"}
     assert all(report.error and "may be alive" in report.error for report in reports[:hang])
     assert {seen.run_id for seen in server.seen if seen.what == "stop"} == set(names), "all are told to stop"
@@ -183,8 +183,8 @@ def test_flow_that_is_cancelled_in_line_loses_no_turn(access: Access, server: Ma
             one.cancel()
         await asyncio.gather(*stops, return_exceptions=True)
         begun = time.monotonic()
-        came = await asyncio.gather(*(stop_target(channel, target(access, f"run-{n}"), NOTE, 5.0) for n in range(8)))
-        assert time.monotonic() - begun < 1, "all turns are there again"
+        came = await asyncio.gather(*(stop_target(channel, target(access, f"run-{n}"), NOTE, 30.0) for n in range(8)))
+        assert time.monotonic() - begun < 10, "all turns are there again"
         return came
 
     assert outcomes(go(doing)) == {"stopped"}
