@@ -25,7 +25,7 @@ PARTS = $(PYTHON) .ci/parts.py
 SAME_EVERYWHERE := vendors transport sandbox benchmarks soak docs/test_readme.py docs/test_pages.py \
   docs/test_blocks.py docs/test_site.py \
   package/test_wheel.py package/test_kill_paths.py package/test_layers.py package/test_first_pages.py package/test_parts.py \
-  package/test_dist.py
+  package/test_dist.py package/test_lowest.py
 UNIT := tests/unit $(if $(filter-out $(NEWEST),$(AIRFLOW)),$(SAME_EVERYWHERE:%=--ignore=tests/unit/%))
 # What make bench measures beside this package is installed for it only.
 BENCH_VENV := .venv-bench
@@ -34,6 +34,10 @@ PEERS := apache-airflow-providers-dbt-cloud apache-airflow-providers-databricks
 # The soak's CeleryExecutor too.
 SOAK_VENV := .venv-soak
 SOAK_STAMP := $(SOAK_VENV)/stamp
+# The lowest versions of what this package needs, over the environment of Airflow 2.11; what uses them.
+LOWEST_VENV := .venv-lowest
+LOWEST_STAMP := $(LOWEST_VENV)/stamp
+LOWEST_TESTS := cli control hooks operators sensors transport triggers vendors test_notifications.py test_testing.py
 MINUTES := 10
 SEED := 1
 POSTGRESQL := postgresql+psycopg2://postgres@127.0.0.1:5432/postgres
@@ -55,7 +59,7 @@ PYTHON = $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shel
 
 .DEFAULT_GOAL := help
 .PHONY: help environments environment demo check test test-all test-unit test-slow test-system test-essential \
-  test-each-version test-airflow kill-paths bench soak docs lint types layers format dist clean
+  test-each-version test-airflow test-lowest kill-paths bench soak docs lint types layers format dist clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 20
@@ -89,6 +93,7 @@ test-all: $(STAMP)  ## everything there is, slow tests too, all vendors in every
 	  "system tests on SQLite=RUNCTL_TEST_DB=sqlite $(MAKE) -s test-system VENDORS=all" \
 	  "system tests on PostgreSQL=RUNCTL_TEST_DB=$(POSTGRESQL) $(MAKE) -s test-system VENDORS=all" \
 	  $(foreach version,$(OTHERS),"Airflow $(version)=$(MAKE) -s test-airflow VERSION=$(version) VENDORS=all") \
+	  "lowest versions=$(MAKE) -s test-lowest" \
 	  "kill paths=$(MAKE) -s kill-paths"
 
 test-unit: $(STAMP)  ## unit tests against the sandbox; with another Airflow, those that can differ there
@@ -110,6 +115,15 @@ test-airflow:  ## unit tests that can differ and test-each-version with another 
 	@test -n "$(VERSION)" || { echo "Which? make test-airflow VERSION=2.11" >&2; exit 1; }
 	@$(PARTS) "make test-airflow" "unit tests with $(VERSION)=$(MAKE) -s AIRFLOW=$(VERSION) test-unit" \
 	  "each version's system tests with $(VERSION)=$(MAKE) -s AIRFLOW=$(VERSION) test-each-version"
+
+test-lowest: $(LOWEST_STAMP)  ## the unit tests that can differ, with the lowest versions that pyproject.toml admits, on Airflow 2.11
+	@$(LOWEST_VENV)/bin/python -m pytest -n $(WORKERS) -o cache_dir=$(LOWEST_VENV)/.pytest_cache $(ARGS) \
+	  $(LOWEST_TESTS:%=tests/unit/%)
+
+$(LOWEST_STAMP): pyproject.toml constraints/airflow-2.11.txt constraints/lowest.txt
+	@$(MAKE) -s AIRFLOW=2.11 VENV=$(LOWEST_VENV) environment
+	$(LOWEST_VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r constraints/lowest.txt
+	@touch $@
 
 kill-paths: $(STAMP)  ## take each kill path out, one at a time, and show which test notices
 	$(BIN)/python -m tests.kill_paths
