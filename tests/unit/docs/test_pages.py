@@ -14,7 +14,7 @@ NAMED = re.compile(r"`([\w./-]*/[\w./-]+|\w+\.(?:py|md|toml))`")
 TARGET = re.compile(r"(?:^|`|\$ )make ([a-z][a-z-]+)", re.MULTILINE)
 INCLUDED = re.compile(r"^```\{include\} (\S+)$", re.MULTILINE)
 PAGES_OF_FILES = [DOCS / "explanation/architecture.md", ROOT / "CONTRIBUTING.md"]
-TO_BE_MADE = {"constraints/airflow-3.5.txt", "constraints/caps-3.5.txt"}
+TO_BE_MADE = {"build/docs", "constraints/airflow-3.5.txt", "constraints/caps-3.5.txt"}
 """What CONTRIBUTING.md says will come to be."""
 
 
