@@ -157,6 +157,8 @@ OF_2_11 = {
     ("metrics", "timer_unit_consistency"),
 }
 """What pages name for Airflow 2.11 alone."""
+OF_OTHERS = {"runctl", "fab"}
+"""Sections of this package, and of a provider that is not installed here."""
 
 
 def test_the_settings_of_airflow_that_a_page_names_are_there() -> None:
@@ -167,7 +169,7 @@ def test_the_settings_of_airflow_that_a_page_names_are_there() -> None:
         where
         for page in PAGES
         for where in re.findall(r"`\[(\w+)\]\s+(\w+)`", page.read_text())
-        if where[0] not in ("runctl", "fab")  # options of packages, not Airflow's own
+        if where[0] not in OF_OTHERS
     }
     assert len(named) > 10
     assert named - options == OF_2_11
