@@ -176,6 +176,7 @@ export const T = {
     state: "state",
     stop: "stop",
     ended: "over",
+    task_ended: "its task ended",
     pause: "pause",
     resume: "resume",
     orphan: "found to be an orphan",

@@ -365,7 +365,7 @@ def test_somebody_on_call_looks_and_acts(
     page.open(f"dags/page_one/runs/{quote(world.cases['page_one'].run_id)}/plugin/external-runs-of-dag-run")
     page.until(lambda: len(page.browser.find_elements(By.TAG_NAME, "article")) == 4, "the four runs")
     page.check_accessible("dag-run")
-    logged = own_airflow.request("GET", "eventLogs?event=runctl_stop&limit=100")["event_logs"]
+    logged = own_airflow.request("GET", "eventLogs", query={"event": "runctl_stop", "limit": 100})["event_logs"]
     assert {(one["owner"], one["dag_id"]) for one in logged} == {("uma", "page_one"), ("uma", "page_two")}
 
     # The last days, in the dark; and what is said when the API server does not answer.
