@@ -321,9 +321,9 @@ class Thread:
     def start(self) -> None:
         world().spawn(world().process, self._run)
 
-    def join(self, timeout: float = float("inf")) -> None:
+    def join(self, timeout: float | None = None) -> None:
         """Wait for the end of the strand."""
-        until = world().now + timeout
+        until = float("inf") if timeout is None else world().now + timeout
         self._waiting = world().current
         while not self._is_over and world().now < until:
             world().wait(until - world().now, wakeable=True)
