@@ -50,8 +50,8 @@ def test_handle_goes_when_the_run_is_over_and_the_audit_stays(tasks: Tasks, box:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_run_that_cannot_be_read_at_once_is_followed(tasks: Tasks, box: Sandbox, mode: str) -> None:
-    ends(box, "snaplogic", good=True, seconds=0.6)
-    box.behave("snaplogic", "early-hang", list_delay_seconds=0.4)
+    ends(box, "snaplogic", good=True, seconds=2.5)
+    box.behave("snaplogic", "early-hang", list_delay_seconds=1.5)
     attempt = tasks.run(tasks.snaplogic, mode)
     assert attempt.state == "success", attempt.said
     assert 404 in {request["status"] for request in box.requests(operation="status")}
