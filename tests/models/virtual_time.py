@@ -321,6 +321,10 @@ class Thread:
     def start(self) -> None:
         world().spawn(world().process, self._run)
 
+    def is_alive(self) -> bool:
+        """Tell whether the strand goes on."""
+        return not self._is_over
+
     def join(self, timeout: float | None = None) -> None:
         """Wait for the end of the strand."""
         until = float("inf") if timeout is None else world().now + timeout
