@@ -78,7 +78,6 @@ def _tell_of_failure(attempt: Attempt, error: BaseException, began: float) -> No
 def _start(attempt: Attempt, plan: StartPlan, still_wanted: Callable[[], None]) -> ExternalRun:
     search = attempt.drive(plan.prepare())
     still_wanted()
-    began = datetime.now(UTC)
     try:
         attempt.ledger.starting(search, attempt.terms.owner)
     except Exception:
@@ -87,6 +86,7 @@ def _start(attempt: Attempt, plan: StartPlan, still_wanted: Callable[[], None]) 
         raise
     try:
         attempt.refuse_if_killed()
+        began = datetime.now(UTC)  # not before: max_runtime counts from it, and Airflow may have taken its time
         started = attempt.drive(plan.start(search))
     except (*SURE, RunStopped):
         attempt.ledger.nothing_started()

@@ -22,7 +22,11 @@ from tests.system.cases import Case, Cases
 from tests.system.conftest import HERE, QUICK
 from tests.system.versions import AIRFLOW
 
-pytestmark = pytest.mark.skipif(AIRFLOW < (3, 1), reason="pages of plugins came with Airflow 3.1")
+pytestmark = [
+    pytest.mark.essential,
+    pytest.mark.each_version,
+    pytest.mark.skipif(AIRFLOW < (3, 1), reason="pages of plugins came with Airflow 3.1"),
+]
 
 VENDORS = ("snaplogic", "axiom", "vectorshift", "bctrl")
 ROOT = HERE.parents[1]

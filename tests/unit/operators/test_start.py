@@ -2,6 +2,8 @@
 
 import os
 import signal
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -34,6 +36,19 @@ def test_start_is_written_ahead_for_whoever_looks_after_the_dag_run(tasks: Tasks
     tasks.fake.on_message = hear
     tasks.run(tasks.snaplogic)
     assert seen == [("starting", 0), ("succeeded", 1)]
+
+
+def test_run_counts_from_its_start_however_long_airflow_took_to_write_ahead(tasks: Tasks) -> None:
+    written: list[datetime] = []
+
+    def slow(message: Any) -> None:
+        if type(message).__name__ == "SetXCom" and message.key == AUDIT_KEY and not written:
+            time.sleep(0.05)
+            written.append(datetime.now(UTC))
+
+    tasks.fake.on_message = slow
+    handle = tasks.leave_running()["external_run"]
+    assert datetime.fromisoformat(handle["started_at"]) >= written[0]
 
 
 @needs_task_store
