@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from airflow_runctl.cli.exit_codes import ExitCode
-from airflow_runctl.cli.listing import COLUMNS, airflow_of, row_of, scope_of
+from airflow_runctl.cli.listing import COLUMNS, airflow_of, none_of, row_of, scope_of
 from airflow_runctl.cli.over_api import OverApi, connections_here, over_the_api, unreadable_here
 from airflow_runctl.cli.screen import ask, print_rows, progress, say
 from airflow_runctl.control.end_owner import Ended, end_owner
@@ -154,7 +154,7 @@ def _agreed(runs: Sequence[KnownRun], arguments: argparse.Namespace, what: str) 
 
 def _nothing(runs: Sequence[KnownRun], arguments: argparse.Namespace) -> ExitCode:
     if not runs:
-        say("No such run may be alive, as far as Airflow knows. Nothing was done.")
+        say(f"{none_of(arguments)} Nothing was done.")
         return ExitCode.FAILED if getattr(arguments, "runs", None) else ExitCode.DONE
     if arguments.dry_run:
         print_rows([row_of(run) for run in runs], arguments.output, COLUMNS)

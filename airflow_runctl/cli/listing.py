@@ -63,6 +63,17 @@ def scope_of(arguments: argparse.Namespace) -> Scope:
     )
 
 
+def none_of(arguments: argparse.Namespace) -> str:
+    """Return the sentence that says that nothing was found, and no more than that."""
+    ids = getattr(arguments, "runs", ())
+    if not ids:
+        return "No such run may be alive, as far as Airflow knows."
+    return (
+        f"Airflow has no record of a run {', '.join(map(repr, ids))} that may be alive: it is over, or the id is "
+        "another one. An id has to be given whole, as runctl list -o plain shows it."
+    )
+
+
 def airflow_of(arguments: argparse.Namespace) -> AirflowRest:
     """Return the Airflow that is asked."""
     return AirflowRest(Calls(find_login(arguments.api_url)))
@@ -105,7 +116,7 @@ def show_runs(arguments: argparse.Namespace) -> int:
     """Show all that is known of runs."""
     runs = awaited(_show(airflow_of(arguments), arguments))
     if not runs:
-        say("No such run may be alive, as far as Airflow knows.")
+        say(none_of(arguments))
         return ExitCode.FAILED
     return code_of(runs)
 

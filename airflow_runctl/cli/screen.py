@@ -53,7 +53,10 @@ def _table(rows: Sequence[Row], columns: Sequence[str] | None) -> None:
         print("No data found")
         return
     columns = columns or list(rows[0])
-    table = Table(*columns, box=ASCII_DOUBLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(box=ASCII_DOUBLE_HEAD, show_edge=False, pad_edge=False)
+    for column in columns:
+        # Nothing is cut: half an id, typed into the next command, is the id of no run.
+        table.add_column(column, overflow="fold")
     for row in rows:
         # As text: what stands in it was written by others, and is no markup.
         table.add_row(*(Text(_cell(row.get(column))) for column in columns))

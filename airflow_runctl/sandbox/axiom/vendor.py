@@ -57,6 +57,7 @@ class Axiom(Vendor[AxiomBehaviour, AxiomSettings, AxiomRun]):
         return {
             "Nightly prices": AxiomBehaviour(result={"sheet-1": [["item", "price"], ["tea", "3"]]}),
             "Hang": AxiomBehaviour(run_seconds=None),
+            "Scrape prices": AxiomBehaviour(run_seconds=None),
             "Watch stock": AxiomBehaviour(run_seconds=None),
             "Fail": AxiomBehaviour(run_seconds=1.0, end="Failure", message="Error: element not found\n  at step 3"),
             "Queued": AxiomBehaviour(queued=True),

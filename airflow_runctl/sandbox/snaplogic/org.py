@@ -75,6 +75,7 @@ class Org(Vendor[SnapLogicBehaviour, SnapLogicSettings, SnapLogicRun]):
         tasks = {
             "load-orders": SnapLogicBehaviour(),
             "hang": SnapLogicBehaviour(run_seconds=None),
+            "load_orders": SnapLogicBehaviour(run_seconds=None),
             "fail": replace(refused, run_seconds=1.0, end="Failed"),
             "suspend": replace(refused, suspend_after_seconds=1.0),
             "early": SnapLogicBehaviour(answers="early"),

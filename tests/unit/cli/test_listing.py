@@ -197,7 +197,18 @@ def test_show_says_why_a_vendor_cannot_be_asked_from_here(
 def test_show_of_a_run_that_is_not_known(shell: Shell) -> None:
     result = shell("show nobody")
     assert result.code == ExitCode.FAILED
-    assert "No such run may be alive" in result.err
+    assert (
+        "Airflow has no record of a run 'nobody' that may be alive: it is over, or the id is another one" in result.err
+    )
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_table_cuts_no_id(shell: Shell, server: AirflowServer, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setattr("airflow_runctl.cli.screen.WIDTH", width)
+    server.add(place(1), {**plain_handle(1), "run_id": "37036cd8_9746d335-038e-ca96-ce51-" + 30 * "7"}, "running")
+    shown = shell("list").out
+    assert "…" not in shown
+    assert shown.count("7") >= 30
 
 
 # -- what Airflow refuses ----------------------------------------------------------------------------------------
