@@ -97,10 +97,11 @@ test-all: $(STAMP)  ## everything there is, slow tests too, all vendors in every
 	  "kill paths=$(MAKE) -s kill-paths"
 
 test-unit: $(STAMP)  ## unit tests against the sandbox; with another Airflow, those that can differ there
-	@$(PYTEST) -n $(WORKERS) $(UNIT)
+	@$(PYTEST) -n $(WORKERS) --dist loadgroup $(UNIT)
 
 test-slow: $(STAMP)  ## unit tests that take minutes and find little that a faster one does not
 	@$(PYTEST) -m slow tests/unit
+	@RUNCTL_STORIES=1000 $(PYTEST) -n 4 tests/unit/test_property_of_runs.py
 
 test-system: $(STAMP)  ## all system tests on a real Airflow; RUNCTL_TEST_DB=postgresql+psycopg2://... or sqlite
 	@$(SYSTEM)

@@ -44,19 +44,13 @@ LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, one in each process, and let a task that hangs be killed.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, and let a task that hangs be killed.
 
     At the end all other processes would wait for the longest. And an operator holds back SIGALRM, with which
     pytest-timeout ends a test otherwise.
     """
-    longest = [item for item in items if getattr(item, "originalname", "") in LONGEST]
-    items[:] = [item for item in items if item not in longest]
-    processes = getattr(config, "workerinput", {}).get("workercount", 1)
-    # xdist begins by giving so many tests to each process, one after the other.
-    share = max((len(items) + len(longest)) // processes // 4, 2)
-    for number, item in enumerate(longest):
-        items.insert(number * share, item)
+    items.sort(key=lambda item: getattr(item, "originalname", "") not in LONGEST)
     for item in items:
         if "fake" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(item.config.getoption("timeout") or 180, method="thread"))

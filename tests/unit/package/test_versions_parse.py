@@ -12,7 +12,9 @@ import pytest
 from airflow_runctl.compat import IS_AIRFLOW_2
 from tests.places import PACKAGE, ROOT
 
-OF_THE_API_SERVER = re.compile(r"airflow_runctl\.(plugin\.(?!door|in_airflow)|compat\.(api_server|tables)$)")
+OF_THE_API_SERVER = re.compile(
+    r"airflow_runctl\.(plugin\.(?!door|in_airflow)|compat\.(api_server|page_tables|tables)$)"
+)
 """What only the API server of Airflow 3 ever loads."""
 
 MODULES = [
