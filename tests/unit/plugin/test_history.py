@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_runctl.runs import HISTORY_KEY
-from tests.unit.plugin.conftest import SECRET, World
+from tests.unit.plugin.conftest import SECRET, XCOMS, World
 
 STOP = {"reason": "by_hand", "by": "uma", "text": "wrong", "asked_at": "", "outcome": "stopped", "seconds": 2.0}
 
@@ -102,12 +102,12 @@ def test_stops_and_times_are_summed_up(world: World) -> None:
 
 
 def test_what_was_recorded_before_those_days_does_not_count(world: World) -> None:
-    from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
-    from sqlalchemy import update
+    from sqlalchemy import text
 
     world.add("nightly", "old", "failed", audit=audit(world, "r1"))
     with create_session() as session:
-        session.execute(update(XComModel).values(timestamp=datetime.now(UTC) - timedelta(days=8)))
+        before = {"at": datetime.now(UTC) - timedelta(days=8)}
+        session.execute(text(f"UPDATE {XCOMS} SET timestamp = :at"), before)
     assert ask(world, "stops")["records"] == 0
     assert ask(world, "stops?days=9")["records"] == 1
