@@ -24,7 +24,6 @@ from tests.system.versions import AIRFLOW
 
 pytestmark = [
     pytest.mark.essential,
-    pytest.mark.each_version,
     pytest.mark.skipif(AIRFLOW < (3, 1), reason="pages of plugins came with Airflow 3.1"),
 ]
 
