@@ -239,6 +239,7 @@ def test_a_killed_task(
         return [event for event in events() if event["event"] == "stop"]
 
     def kill() -> None:
+        time.sleep(0.5)  # until it sleeps: a kill right between the look and the sleep is told at the end alone
         sigterm()
         if late:
             eventually(stops)
