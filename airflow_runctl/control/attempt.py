@@ -121,6 +121,7 @@ class Attempt:
         self.handle: Handle = {}
         self.killed = False
         """True once the task is being killed, and its run is to be stopped for that."""
+        self._kill_is_recorded = False
         self.told_to_end = False
         """True once the task is being killed, whatever is to become of its run."""
         self._kill = Kill(access, BY)
@@ -422,16 +423,20 @@ class Attempt:
     def sleep(self, seconds: float) -> None:
         """Sleep in naps, less when the task was killed: what is left of its time is short.
 
+        A kill that comes meanwhile, or came at any time since the last sleep, is recorded first, and ends the sleep.
+
         :raises AnotherRun: if the start's own answer comes meanwhile, and names another run.
         """
         until = time.monotonic() + (min(seconds, KILLED_LOOK) if self.killed else seconds)
-        while (left := until - time.monotonic()) > 0:
-            was_killed = self.killed
-            time.sleep(min(NAP, left))
-            self._heed_the_answer()
-            if self.killed and not was_killed:
+        while True:
+            if self.killed and not self._kill_is_recorded:
                 self._after_kill()
                 return
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(NAP, left))
+            self._heed_the_answer()
 
     def _heed_the_answer(self) -> None:
         if self._named_otherwise() is not None:
@@ -439,6 +444,7 @@ class Attempt:
 
     def _after_kill(self) -> None:
         """Record and log the kill, once out of the signal handler."""
+        self._kill_is_recorded = True
         self._recording.wait()
         try:
             self.ledger.killed()

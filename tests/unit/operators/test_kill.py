@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_runctl.compat import IS_AIRFLOW_2
+from airflow_runctl.control.attempt import Attempt
 from airflow_runctl.control.records import AUDIT_KEY
 from airflow_runctl.operators import base
 from airflow_runctl.operators.base import StartRunOperator
@@ -52,6 +53,29 @@ def test_killed_task_looks_for_the_end_of_its_run_more_often_than_before(tasks: 
     assert "The task was killed" in attempt.said
     assert box.open_runs() == []
     assert time.monotonic() - began < 30.0
+
+
+def test_kill_that_comes_between_a_look_and_the_sleep_after_it_is_recorded_at_once(
+    tasks: Tasks, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was noticed only in the middle of a sleep: else its record came at the end alone."""
+    box.behave("snaplogic", "early-hang", stop_seconds=None)
+    monkeypatch.setattr("airflow_runctl.control.kill.KILL_SECONDS", 0.1)
+    sleep = Attempt.sleep
+
+    def killed_before(attempt: Attempt, seconds: float) -> None:
+        if not attempt.killed and box.requests(operation="status"):
+            sigterm()
+        sleep(attempt, seconds)
+
+    def told() -> bool:
+        records = [message.value for message in tasks.fake.sent("SetXCom", key=AUDIT_KEY)]
+        return any((record.get("stop") or {}).get("reason") == "killed" for record in records)
+
+    monkeypatch.setattr(Attempt, "sleep", killed_before)
+    with Later(told, lambda: box.set_run(box.runs()[0]["run_id"], "Stopped")):
+        attempt = tasks.run(lambda **more: tasks.snaplogic(**{**more, "poll_interval": 30.0}))
+    assert "The task was killed" in attempt.said
 
 
 @pytest.mark.parametrize("stop_seconds", [0.02, 4])
