@@ -43,7 +43,12 @@ LONGEST = (
     "test_triggerer_that_has_just_begun_loads_nothing_between_its_first_look_and_a_stop",
 )
 
+PROCESSES = {"plugin": 3, "cli": 3, "test_odd_answers.py": 3}
+"""In so many processes these run, not in all: they share what takes seconds of CPU to make (Airflow's application, its
+client, the flows of all vendors)."""
 
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, and let a task that hangs be killed.
 
@@ -51,7 +56,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     pytest-timeout ends a test otherwise.
     """
     items.sort(key=lambda item: getattr(item, "originalname", "") not in LONGEST)
-    for item in items:
+    for number, item in enumerate(items):
+        for room in PROCESSES.keys() & item.path.parts:
+            item.add_marker(pytest.mark.xdist_group(f"{room} {number % PROCESSES[room]}"))
         if "fake" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(item.config.getoption("timeout") or 180, method="thread"))
 

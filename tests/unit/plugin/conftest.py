@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -26,16 +25,6 @@ XCOM_TABLES = ("xcom",) if AIRFLOW < (3, 4) else ("xcom_v1", "xcom_v2")
 XCOMS = XCOM_TABLES[-1]
 NUMBERS = itertools.count(1)
 BEGAN = datetime(2026, 11, 26, 3, tzinfo=UTC)
-
-
-GROUPS = 3
-"""In so many processes these tests run: each makes Airflow's application, which takes four seconds of its CPU."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = (item for item in items if item.path.parent == Path(__file__).parent)
-    for number, item in enumerate(here):
-        item.add_marker(pytest.mark.xdist_group(f"plugin-{number % GROUPS}"))
 
 
 @pytest.fixture(scope="session")
