@@ -27,13 +27,11 @@ SAME_EVERYWHERE := vendors transport sandbox benchmarks soak docs/test_readme.py
   package/test_wheel.py package/test_kill_paths.py package/test_layers.py package/test_first_pages.py package/test_parts.py \
   package/test_dist.py package/test_lowest.py
 UNIT := tests/unit $(if $(filter-out $(NEWEST),$(AIRFLOW)),$(SAME_EVERYWHERE:%=--ignore=tests/unit/%))
-# What make bench measures beside this package is installed for it only.
+# What make bench measures beside this package, and the soak's CeleryExecutor, are installed for these only.
 BENCH_VENV := .venv-bench
-BENCH_STAMP := $(BENCH_VENV)/stamp
-PEERS := apache-airflow-providers-dbt-cloud apache-airflow-providers-databricks
-# The soak's CeleryExecutor too.
 SOAK_VENV := .venv-soak
-SOAK_STAMP := $(SOAK_VENV)/stamp
+MORE-bench := apache-airflow-providers-dbt-cloud apache-airflow-providers-databricks matplotlib
+MORE-soak := apache-airflow-providers-celery
 # The lowest versions of what this package needs, over the environment of Airflow 2.11; what uses them.
 LOWEST_VENV := .venv-lowest
 LOWEST_STAMP := $(LOWEST_VENV)/stamp
@@ -129,29 +127,19 @@ $(LOWEST_STAMP): pyproject.toml constraints/airflow-2.11.txt constraints/lowest.
 kill-paths: $(STAMP)  ## take each kill path out, one at a time, and show which test notices
 	$(BIN)/python -m tests.kill_paths
 
-bench: $(BENCH_STAMP)  ## measure beside a bare client and the peers; ROW=stop one family, PROFILE=1, PAGE=1 into docs
+bench: $(BENCH_VENV)/stamp  ## measure beside a bare client and the peers; ROW=stop one family, PROFILE=1, PAGE=1 into docs
 	@$(if $(PROFILE),PROFILE=1 )$(BENCH_VENV)/bin/python -m tests.benchmarks $(ROW:%=--row %) \
 	  $(if $(PLOT),--plot) $(if $(PAGE),--page)
 
-$(BENCH_STAMP): pyproject.toml constraints/bench.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
-	@echo "Building $(BENCH_VENV) with $(PYTHON): two minutes or so, the first time"
-	rm -rf $(BENCH_VENV)
-	$(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints/bench.txt \
-	  -e '.[cli,dev]' $(PEERS) matplotlib
-	@touch $@
-
-soak: $(SOAK_STAMP)  ## faults against a deployment with CeleryExecutor, and an oracle; MINUTES=10 SEED=1, KEEP=1 keeps logs
+soak: $(SOAK_VENV)/stamp  ## faults against a deployment with CeleryExecutor, and an oracle; MINUTES=10 SEED=1, KEEP=1 keeps logs
 	@$(SOAK_VENV)/bin/python -m tests.soak --minutes $(MINUTES) --seed $(SEED) $(if $(KEEP),--keep)
 
-$(SOAK_STAMP): pyproject.toml constraints/soak.txt
+$(BENCH_VENV)/stamp $(SOAK_VENV)/stamp: .venv-%/stamp: pyproject.toml constraints/%.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
-	@echo "Building $(SOAK_VENV) with $(PYTHON): two minutes or so, the first time"
-	rm -rf $(SOAK_VENV)
-	$(PYTHON) -m venv $(SOAK_VENV)
-	$(SOAK_VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints/soak.txt \
-	  -e '.[cli,dev]' apache-airflow-providers-celery
+	@echo "Building $(@D) with $(PYTHON): two minutes or so, the first time"
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -qq --disable-pip-version-check -c constraints/$*.txt -e '.[cli,dev]' $(MORE-$*)
 	@touch $@
 
 docs: $(STAMP)  ## build the documentation site into build/docs; a broken link, reference or anchor fails
