@@ -69,7 +69,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
 	@touch $@
 
-environments: $(OTHERS:%=environment-%) $(STAMP)  ## build the environments of all Airflow versions; -j2 two at a time
+environments: $(OTHERS:%=environment-%) $(STAMP)  ## build the environments of all Airflow versions; -j5 all at a time
 
 environment-%:
 	@$(MAKE) -s AIRFLOW=$* environment
@@ -81,7 +81,7 @@ demo: $(STAMP)  ## run the stories on a real Airflow and the sandbox; KEEP=1 lea
 
 check: $(STAMP)  ## what to run before each commit: lint, types, layers, unit tests; two minutes
 	@$(PARTS) "make check" types="$(MAKE) -s types" +lint="$(MAKE) -s lint" +layers="$(MAKE) -s layers" \
-	  "unit tests=$(MAKE) -s test-unit"
+	  "+tests compiled=$(MAKE) -s $(VENV)/compiled" "unit tests=$(MAKE) -s test-unit"
 
 test: $(STAMP)  ## check, and the essential stories on a real Airflow; under a quarter of an hour
 	@$(PARTS) "make test" check="$(MAKE) -s check" "essential system tests=$(MAKE) -s test-essential"
@@ -94,8 +94,12 @@ test-all: $(STAMP)  ## everything there is, slow tests too, all vendors in every
 	  "lowest versions=$(MAKE) -s test-lowest" \
 	  "kill paths=$(MAKE) -s kill-paths"
 
-test-unit: $(STAMP)  ## unit tests against the sandbox; with another Airflow, those that can differ there
+test-unit: $(STAMP) $(VENV)/compiled  ## unit tests against the sandbox; with another Airflow, those that can differ there
 	@$(PYTEST) -n $(WORKERS) --dist loadgroup $(UNIT)
+
+# One process compiles the tests; all of them would, at the same time, the first time that they run.
+$(VENV)/compiled: $(STAMP)
+	@$(PYTEST) --collect-only -qq $(UNIT) >/dev/null 2>&1; touch $@
 
 test-slow: $(STAMP)  ## unit tests that take minutes and find little that a faster one does not
 	@$(PYTEST) -m slow tests/unit
