@@ -32,9 +32,8 @@ BENCH_VENV := .venv-bench
 SOAK_VENV := .venv-soak
 MORE-bench := apache-airflow-providers-dbt-cloud apache-airflow-providers-databricks matplotlib
 MORE-soak := apache-airflow-providers-celery
-# The lowest versions of what this package needs, over the environment of Airflow 2.11; what uses them.
+# The lowest versions that pyproject.toml admits, Airflow 2.11.0 and Python 3.11 among them; what uses them.
 LOWEST_VENV := .venv-lowest
-LOWEST_STAMP := $(LOWEST_VENV)/stamp
 LOWEST_TESTS := cli control hooks operators sensors transport triggers vendors test_notifications.py test_testing.py
 MINUTES := 10
 SEED := 1
@@ -119,14 +118,9 @@ test-airflow:  ## unit tests that can differ and test-each-version with another 
 	@$(PARTS) "make test-airflow" "unit tests with $(VERSION)=$(MAKE) -s AIRFLOW=$(VERSION) test-unit" \
 	  "each version's system tests with $(VERSION)=$(MAKE) -s AIRFLOW=$(VERSION) test-each-version"
 
-test-lowest: $(LOWEST_STAMP)  ## the unit tests that can differ, with the lowest versions that pyproject.toml admits, on Airflow 2.11
+test-lowest: $(LOWEST_VENV)/stamp  ## the unit tests that can differ, with the lowest versions that pyproject.toml admits: Airflow 2.11.0
 	@$(LOWEST_VENV)/bin/python -m pytest -n $(WORKERS) -o cache_dir=$(LOWEST_VENV)/.pytest_cache $(ARGS) \
 	  $(LOWEST_TESTS:%=tests/unit/%)
-
-$(LOWEST_STAMP): pyproject.toml constraints/airflow-2.11.txt constraints/lowest.txt
-	@$(MAKE) -s AIRFLOW=2.11 VENV=$(LOWEST_VENV) environment
-	$(LOWEST_VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r constraints/lowest.txt
-	@touch $@
 
 kill-paths: $(STAMP)  ## take each kill path out, one at a time, and show which test notices
 	$(BIN)/python -m tests.kill_paths
@@ -138,7 +132,7 @@ bench: $(BENCH_VENV)/stamp  ## measure beside a bare client and the peers; ROW=s
 soak: $(SOAK_VENV)/stamp  ## faults against a deployment with CeleryExecutor, and an oracle; MINUTES=10 SEED=1, KEEP=1 keeps logs
 	@$(SOAK_VENV)/bin/python -m tests.soak --minutes $(MINUTES) --seed $(SEED) $(if $(KEEP),--keep)
 
-$(BENCH_VENV)/stamp $(SOAK_VENV)/stamp: .venv-%/stamp: pyproject.toml constraints/%.txt
+$(BENCH_VENV)/stamp $(SOAK_VENV)/stamp $(LOWEST_VENV)/stamp: .venv-%/stamp: pyproject.toml constraints/%.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
 	@echo "Building $(@D) with $(PYTHON): two minutes or so, the first time"
 	rm -rf $(@D)

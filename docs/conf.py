@@ -40,7 +40,8 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 60
 python_display_short_literal_types = True
-add_module_names = False
+# What a Dag imports it from.
+add_module_names = True
 toc_object_entries_show_parents = "hide"
 nitpick_ignore_regex = [
     # Airflow's own names: a reference to their pages would need the network while this is built.

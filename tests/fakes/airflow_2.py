@@ -108,7 +108,7 @@ class FakeAirflow(AnyAirflow):
 
         def add_mask(masker: Any, secret: Any, name: str | None = None) -> None:
             if isinstance(secret, str):
-                self.messages.append(type("MaskSecret", (Message,), {})(value=secret, name=name))
+                self.hear(type("MaskSecret", (Message,), {})(value=secret, name=name))
             plain_mask(masker, secret, name)
 
         patch.setattr(XCom, "set", classmethod(set_xcom))
