@@ -39,6 +39,10 @@ LONGEST_IDLE: Final = 15.0
 """Seconds in which those before one have to take the turn if nobody holds it; then they are passed over."""
 
 
+LONGEST_SILENCE: Final = 30.0
+"""Seconds for which Airflow is asked again whose runs there are, if it does not answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """What a task says of its turn.
@@ -96,8 +100,17 @@ class Siblings:
         """Return those of the runs that the records of siblings claim."""
         if not self.tasks:
             return frozenset()
-        channel = BlockingChannel(writable=True)
-        return run_ids & asyncio.run(owned_by_others(channel, Connections(channel), self.where, self.tasks))
+        until = time.monotonic() + LONGEST_SILENCE
+        while True:
+            channel = BlockingChannel(writable=True)
+            try:
+                return run_ids & asyncio.run(owned_by_others(channel, Connections(channel), self.where, self.tasks))
+            except Exception:
+                # The run is there and not known yet: an Airflow that is away for a moment must not end the search.
+                if time.monotonic() > until:
+                    raise
+                log.warning("Airflow does not say whose the runs are; it is asked again", exc_info=True)
+            self.sleep(LOOK_EVERY)
 
     @contextmanager
     def turn(

@@ -422,3 +422,25 @@ def test_time_is_virtual_in_every_room_and_in_the_rooms_inside_it() -> None:
 def test_no_orphan_and_no_wrong_stop_whatever_happens(vendor: str, deferrable: bool) -> None:
     told = type(f"Story_{vendor}", (Story,), {"vendor": vendor, "deferrable": deferrable})
     run_state_machine_as_test(told, settings=SETTINGS)
+
+
+@pytest.mark.usefixtures("stage")
+def test_an_airflow_that_is_away_for_a_moment_does_not_end_the_search_for_a_run_whose_start_was_cut() -> None:
+    """Found by the test above; the run was left alive."""
+    story = type("Story_snaplogic", (Story,), {"vendor": "snaplogic", "deferrable": False})()
+    story.begin(
+        reply=0,
+        retries=0,
+        on_retry="reattach",
+        owner="task",
+        stop_on_kill=True,
+        limit="",
+        own_callback=False,
+        second=True,
+    )
+    story.strike(after=0, blow="mark failed", name="a")
+    story.pass_time(seconds=1.0)
+    story.airflow_trouble(message="GetTaskStates", times=1)
+    story.vendor_trouble(kind="cut", op="start", times=1)
+    story.pass_time(seconds=8.0)
+    story.teardown()
