@@ -27,6 +27,9 @@ LEFT_BY: Final = "left_by"
 LIMITS: Final = "limits"
 """In a stored handle, for people: when its run has to be over (Unix time), by the name of each limit."""
 
+SHOWN: Final = ("vendor", "conn_id", "what", "run_id", "url", "started_at")
+"""What a handle shows of its run, for people; ``what`` is missing in handles of earlier versions."""
+
 LINK_KEY: Final = "_link_ExternalRunLink"
 """XCom key of the address behind the button on a task; Airflow makes it from the name of the link's class."""
 
@@ -156,6 +159,7 @@ class ExternalRun:
     :param ids: what the vendor asks for to act on the run. May hold secrets, hence never shown.
     :param owner: who started it; ``None`` for a run that a user named by the vendor's own ids.
     :param fingerprint: digest of what was started, to tell one item of a mapped task from another.
+    :param what: name of what it is a run of, for people: a pipeline, task, automation, agent or browser. No secret.
     """
 
     vendor: str
@@ -166,6 +170,7 @@ class ExternalRun:
     ids: Mapping[str, str] = field(repr=False)
     owner: Owner | None = None
     fingerprint: str | None = None
+    what: str | None = None
 
 
 class StopReason(StrEnum):

@@ -27,6 +27,7 @@ COLUMNS: Final = (
     "owner",
     "vendor",
     "conn_id",
+    "what",
     "run_id",
     "age",
     "at vendor",

@@ -52,6 +52,7 @@ from airflow_runctl.compat.names import (
     XCom,
     conf,
     mask_secret,
+    redact,
 )
 from airflow_runctl.compat.processes import connections_as_a_server, dag_file_seconds, in_dag_processor, logs_to_stderr
 from airflow_runctl.compat.release import (
@@ -130,6 +131,7 @@ __all__ = [
     "metrics_are_on",
     "metrics_carry_tags",
     "prefix_of",
+    "redact",
     "set_xcom",
     "start_date",
     "task_key",

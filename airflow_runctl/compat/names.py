@@ -20,6 +20,7 @@ from airflow.providers.common.compat.sdk import (
     XCom,
     conf,
     mask_secret,
+    redact,
 )
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -65,4 +66,5 @@ __all__ = [
     "XCom",
     "conf",
     "mask_secret",
+    "redact",
 ]

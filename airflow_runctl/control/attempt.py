@@ -94,6 +94,7 @@ class Attempt:
     :param log: the task's log.
     :param siblings: ids of the Dag's tasks that start runs at the same vendor.
     :param connect: reads the connection as it is by now.
+    :param what: name of what it starts, as people may see it.
     """
 
     def __init__(
@@ -104,10 +105,12 @@ class Attempt:
         log: Any,
         siblings: frozenset[str] = frozenset(),
         connect: Callable[[], Access] | None = None,
+        what: str | None = None,
     ) -> None:
         begin()
         self.access = access
         self._connect = connect
+        self._what = what
         self._renews = False
         self.ledger = ledger
         self.terms = terms
@@ -169,6 +172,7 @@ class Attempt:
             ids=started.ids,
             owner=self.terms.owner,
             fingerprint=fingerprint,
+            what=self._what if fingerprint == self.ledger.fingerprint else None,
         )
 
     def adopt(self, run: ExternalRun, authority: Authority | None = None) -> None:

@@ -27,6 +27,7 @@ from airflow_runctl.runs import (
     HISTORY_KEY,
     LEFT_BY,
     LIMITS,
+    SHOWN,
     Ownership,
     RunState,
     StopReason,
@@ -289,7 +290,6 @@ class KnownRun:
 
     def out(self, now: datetime) -> dict[str, Any]:
         """Return plain JSON for people and scripts: nothing by which the run could be reached."""
-        shown = {name: _shown(self.handle.get(name)) for name in ("vendor", "conn_id", "run_id", "url", "started_at")}
         age = self.age(now)
         state, at = self.seen
         return {
@@ -300,7 +300,7 @@ class KnownRun:
             "try_number": self.attempt.try_number if self.attempt else None,
             "owner_state": self.state,
             "dag_run_state": self.dag_run,
-            **{name: shown[name] for name in ("vendor", "conn_id", "run_id", "url", "started_at")},
+            **{name: _shown(self.handle.get(name)) for name in SHOWN},
             "age": None if age is None else round(age),
             "vendor_state": state,
             "vendor_state_at": at.isoformat() if at else None,

@@ -25,10 +25,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from airflow_runctl.compat import Channel
-from airflow_runctl.control.seal import Handle, handle_of
+from airflow_runctl.control.seal import Handle, handle_of, shown_of
 from airflow_runctl.control.stop import StopNote
 from airflow_runctl.hooks.base import Access
-from airflow_runctl.runs import AUDIT_KEY, LEFT_BY, ExternalRun, Owner, RunStatus, TaskKey
+from airflow_runctl.runs import AUDIT_KEY, LEFT_BY, SHOWN, ExternalRun, Owner, RunStatus, TaskKey
 from airflow_runctl.vendors.base import Search
 
 STORE_KEY: Final = "airflow_runctl"
@@ -72,11 +72,7 @@ def audit_of(
     """
     return {
         **({"token": handle["token"]} if handle and "token" in handle else {}),
-        "vendor": run.vendor,
-        "conn_id": run.conn_id,
-        "run_id": run.run_id,
-        "url": run.url,
-        "started_at": run.started_at.isoformat(),
+        **shown_of(run),
         "state": status.state.value if status else None,
         "vendor_state": status.vendor_state if status else None,
         "stop": note.out() if note else None,
@@ -105,7 +101,7 @@ async def note_intent(channel: Channel, where: TaskKey, note: StopNote, handle: 
         # What was written ahead stays: it is all that leads to the run.
         shown = await channel.get(AUDIT_KEY, where)
     else:
-        shown = {name: handle.get(name) for name in ("vendor", "conn_id", "run_id", "url", "started_at", "token")}
+        shown = {name: handle[name] for name in (*SHOWN, "token") if name in handle}
     await channel.set(AUDIT_KEY, {**shown, "stop": note.out()}, where)
 
 

@@ -40,7 +40,8 @@ MOST_KEYS: Final = 256
 """How many derived keys a process keeps."""
 
 Handle = Mapping[str, Any]
-"""The public form of a run, plain JSON: ``vendor``, ``conn_id``, ``run_id``, ``url``, ``started_at`` and ``token``."""
+"""The public form of a run, plain JSON: ``vendor``, ``conn_id``, ``what``, ``run_id``, ``url``, ``started_at`` and
+``token``."""
 
 
 def handle_of(run: ExternalRun, access: Access) -> dict[str, Any]:
@@ -65,6 +66,7 @@ def shown_of(run: ExternalRun) -> dict[str, Any]:
     return {
         "vendor": run.vendor,
         "conn_id": run.conn_id,
+        **({"what": run.what} if run.what is not None else {}),
         "run_id": run.run_id,
         "url": run.url,
         "started_at": run.started_at.isoformat(),
@@ -163,6 +165,7 @@ def _run_in(content: Mapping[str, Any]) -> ExternalRun:
             Ownership(owner["ownership"]),
         ),
         fingerprint=content["fingerprint"],
+        what=content.get("what"),
     )
 
 

@@ -20,15 +20,12 @@ from typing import Any, Final
 from airflow_runctl.compat import BaseNotifier
 from airflow_runctl.control import audit
 from airflow_runctl.control.seal import Handle, words_of
-from airflow_runctl.runs import TaskKey
+from airflow_runctl.runs import SHOWN, TaskKey
 
 log = logging.getLogger(__name__)
 
 CALLBACK_SECONDS: Final = 30.0
 """How long a worker waits for a callback before it looks after the run again."""
-
-SHOWN: Final = ("vendor", "conn_id", "run_id", "url", "started_at")
-"""What a callback is told of the run: what people may see."""
 
 Callback = Mapping[str, Any]
 """``path`` of what to call, and its ``kwargs``; plain JSON."""

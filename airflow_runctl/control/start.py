@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
-from airflow_runctl.compat import AirflowFailException, AirflowTaskTimeout
+from airflow_runctl.compat import AirflowFailException, AirflowTaskTimeout, redact
 from airflow_runctl.control import audit
 from airflow_runctl.control.attempt import BY, Attempt
 from airflow_runctl.exceptions import (
@@ -28,11 +28,14 @@ from airflow_runctl.exceptions import (
     TransportError,
     VendorError,
 )
-from airflow_runctl.runs import ExternalRun
-from airflow_runctl.vendors.base import StartPlan
+from airflow_runctl.runs import ExternalRun, printable
+from airflow_runctl.vendors.base import StartPlan, without_keys_to_a_run
 
 SURE: Final = (StartRefused, LoginRefused, NotFound, RateLimited)
 """Answers to a start that surely mean that no run was made."""
+
+LONGEST_NAME: Final = 200
+"""Characters of the name of what is started."""
 
 
 def fingerprint_of(plan: StartPlan) -> str:
@@ -42,6 +45,13 @@ def fingerprint_of(plan: StartPlan) -> str:
     except (TypeError, ValueError) as error:
         raise AirflowFailException(f"The arguments of the run cannot be sent as JSON: {error}") from None
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def what_of(plan: StartPlan) -> str | None:
+    """Return the name of what is started as it is stored: cut, without what Airflow masks or what looks secret."""
+    if not plan.what:
+        return None
+    return printable(without_keys_to_a_run(str(redact(str(plan.what)))), LONGEST_NAME)
 
 
 def start(attempt: Attempt, plan: StartPlan, not_after: datetime | None) -> ExternalRun:

@@ -150,7 +150,7 @@ class StartRunOperator(TellsLineage, BaseOperator):
         :returns: ``run_id``, ``state``, ``vendor_state``, ``url``, ``result`` and ``external_run`` (the handle).
         """
         from airflow_runctl.control.arguments import digests_of
-        from airflow_runctl.control.start import fingerprint_of, start
+        from airflow_runctl.control.start import fingerprint_of, start, what_of
         from airflow_runctl.control.takeover import take_over
         from airflow_runctl.control.verdict import conclude
 
@@ -158,7 +158,7 @@ class StartRunOperator(TellsLineage, BaseOperator):
         self._refuse_in_a_loop(context)
         access = self._connect()
         plan = self.plan(access.vendor)
-        attempt = self._begin(context, access, fingerprint_of(plan), digests_of(plan.arguments))
+        attempt = self._begin(context, access, fingerprint_of(plan), digests_of(plan.arguments), what_of(plan))
         with self._nothing_left_behind(context, attempt):
             not_after = self._not_after(context)
             if take_over(attempt, plan.alike, not_after) is None:
@@ -243,14 +243,21 @@ class StartRunOperator(TellsLineage, BaseOperator):
 
         return hook_class(self.vendor)(self.conn_id).access
 
-    def _begin(self, context: Context, access: Access, fingerprint: str, arguments: Digests | None = None) -> Attempt:
+    def _begin(
+        self,
+        context: Context,
+        access: Access,
+        fingerprint: str,
+        arguments: Digests | None = None,
+        what: str | None = None,
+    ) -> Attempt:
         from airflow_runctl.control.attempt import Attempt, Terms
         from airflow_runctl.control.ledger import Ledger
 
         owner, limits = self._owner(context), partial(self._limits, context)
         terms = Terms(owner, self.on_retry, self.stop_on_kill, self.stop_timeout, self.warning(), limits)
         ledger = Ledger(context, access, fingerprint, arguments)
-        self._attempt = Attempt(access, ledger, terms, self.log, self._siblings(context), self._connect)
+        self._attempt = Attempt(access, ledger, terms, self.log, self._siblings(context), self._connect, what)
         if self._killed:
             self._attempt.kill()
         return self._attempt
@@ -265,7 +272,7 @@ class StartRunOperator(TellsLineage, BaseOperator):
         except Exception as error:
             error.add_note(f"{describe(handle)} may be alive: it cannot be reached from here.")
             raise
-        attempt = self._begin(context, access, run.fingerprint or "")
+        attempt = self._begin(context, access, run.fingerprint or "", what=run.what)
         attempt.handle, attempt.run = verified(handle, run), run
         return attempt, run
 

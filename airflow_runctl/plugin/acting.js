@@ -11,7 +11,7 @@ const MOST = 100; // runs of one request
 
 const chunks = (runs) => Array.from({ length: Math.ceil(runs.length / MOST) }, (_, n) => runs.slice(n * MOST, (n + 1) * MOST));
 
-const Listed = ({ run, children }) => h("li", null, h("strong", null, nameOf(run)), " ", h("span", { className: "xr-muted" }, taskOf(run)), " ", children);
+const Listed = ({ run, children }) => h("li", null, h("strong", null, nameOf(run)), " ", run.what, " ", h("span", { className: "xr-muted" }, taskOf(run)), " ", children);
 
 export function Acting({ act, runs, looks, ways, onClose, onDone }) {
   const [chosen] = useState(runs);

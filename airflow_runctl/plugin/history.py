@@ -21,7 +21,7 @@ from airflow_runctl.plugin.login import Reader
 from airflow_runctl.plugin.reading import Readable
 from airflow_runctl.plugin.source import asked
 from airflow_runctl.plugin.words import Event, Lengths, Record, Records, Run, Stops, Summary, Where, Window
-from airflow_runctl.runs import AUDIT_KEY, HANDLE_KEY, HISTORY_KEY, RunState, TaskKey, printable
+from airflow_runctl.runs import AUDIT_KEY, HANDLE_KEY, HISTORY_KEY, SHOWN, RunState, TaskKey, printable
 
 MOST: Final = 500
 """XComs that are read of a Dag run."""
@@ -78,13 +78,12 @@ def _record(where: TaskKey, rows: Mapping[str, Kept], live: Run | None) -> Recor
     is_same = not handle or all(audit.get(name) == handle.get(name) for name in ("run_id", "started_at"))
     known = audit if is_same else {}
     stop = StopNote.read(known.get("stop"))
-    names = ("vendor", "conn_id", "run_id", "url", "started_at")
     return Record(
         dag_id=where.dag_id,
         dag_run_id=where.run_id,
         task_id=where.task_id,
         map_index=where.map_index,
-        **{name: _text(shown.get(name), 1000) for name in names},
+        **{name: _text(shown.get(name), 1000) for name in SHOWN},
         state=_text(known.get("state")),
         vendor_state=_text(known.get("vendor_state")),
         recorded_at=at.isoformat() if at and known else None,

@@ -37,7 +37,7 @@ export const safeUrl = (url) => (/^https?:\/\//i.test(url ?? "") ? url : null);
 // -- the filter, and the address ---------------------------------------------------------------------------
 
 const FIELDS = ["vendor", "conn_id", "dag_id", "state", "owner_state", "q"];
-export const SORTS = ["run", "task", "state", "age", "limit", "standing"];
+export const SORTS = ["run", "what", "task", "state", "age", "limit", "standing"];
 export const NO_FILTER = { vendor: "", conn_id: "", dag_id: "", state: "", owner_state: "", q: "", orphans: false };
 
 export function readFilter(params) {
@@ -66,7 +66,7 @@ export const stateWord = (run) => run.state ?? (run.vendor_state ? "unknown" : "
 
 export function matches(run, filter) {
   const words = filter.q.toLowerCase().split(/\s+/).filter(Boolean);
-  const text = [run.run_id, run.vendor, run.conn_id, taskOf(run), run.why].join(" ").toLowerCase();
+  const text = [run.run_id, run.what, run.vendor, run.conn_id, taskOf(run), run.why].join(" ").toLowerCase();
   return (
     ["vendor", "conn_id", "dag_id", "owner_state"].every((name) => !filter[name] || run[name] === filter[name]) &&
     (!filter.state || (stateWord(run) || "unknown") === filter.state) &&
@@ -84,6 +84,7 @@ const STANDINGS = { orphan: 0, unclear: 1, owned: 2 };
 
 const SORT_KEYS = {
   run: (run) => `${run.vendor} ${run.run_id}`,
+  what: (run) => run.what ?? "",
   task: taskOf,
   state: (run) => stateWord(run),
   age: (run, now) => ageOf(run, now) ?? -1,

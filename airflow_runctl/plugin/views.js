@@ -117,7 +117,7 @@ function Table({ shown, filter, change, dagId, taskId, now, selected, toggle, se
     h("table", { className: "xr-wide" },
       h("thead", null, h("tr", null,
         mayAct && h("th", { scope: "col" }, h("input", { type: "checkbox", "aria-label": T.selectAll, checked: isAll, onChange: all })),
-        head("run", T.run), head("task", T.task), head("state", T.state), head("age", T.age), head("limit", T.limit), head("standing", T.standing), h("th", { scope: "col" }, T.actions))),
+        head("run", T.run), head("what", T.whatRuns), head("task", T.task), head("state", T.state), head("age", T.age), head("limit", T.limit), head("standing", T.standing), h("th", { scope: "col" }, T.actions))),
       h("tbody", null, shown.map((run) => {
         const key = keyOf(run);
         const seen = seenOf(run, looks[taskOf(run)], now);
@@ -147,6 +147,7 @@ const Row = memo(function Row({ id, run, act, toggle, look, mayAct, dagId, taskI
     cell(T.run,
       h("span", null, h("strong", null, run.vendor ?? T.unknown), " ", muted(run.conn_id)),
       url ? h(Out, { to: url, "aria-label": T.atVendor(name) }, run.run_id ?? T.noId) : h("span", null, run.run_id ?? T.noId)),
+    cell(T.whatRuns, run.what ? h("span", null, run.what) : muted(T.noName)),
     cell(T.task,
       !dagId && h(Link, { to: links.dag }, run.dag_id),
       h(Link, { to: links.dagRun, className: "xr-fine" }, run.dag_run_id),
@@ -234,6 +235,7 @@ function Card({ record, ways, showTask, act }) {
     h("div", { className: "xr-head" },
       h("div", null,
         h("h2", null, record.vendor ?? T.unknown, " ", url ? h(Out, { to: url, "aria-label": T.atVendor(name) }, record.run_id) : record.run_id ?? T.noId),
+        record.what && h("div", null, record.what),
         h("div", { className: "xr-muted" }, record.conn_id, " ", showTask && h(Link, { to: linksOf(record).history }, taskOf(record)))),
       live ? h(Badge, { kind: live.standing === "owned" ? "plain" : live.standing }, T.alive, ", ", T.standings[live.standing]) : h(Badge, { kind: "ok" }, T.over),
       live && offer("stop", live, ways) === "go" && h(Button, { kind: "danger", "aria-label": T.stopOne(name), onClick: () => act("stop", live) }, T.stop),

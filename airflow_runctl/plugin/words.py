@@ -171,6 +171,7 @@ class Run(BaseModel):
     dag_run_state: str | None
     vendor: str | None
     conn_id: str | None
+    what: str | None = Field(description="name of what it is a run of: a pipeline, task, automation, agent or browser")
     run_id: str | None
     url: str | None
     started_at: str | None
@@ -246,6 +247,7 @@ class Record(BaseModel):
     map_index: int
     vendor: str | None
     conn_id: str | None
+    what: str | None = Field(description="name of what it is a run of: a pipeline, task, automation, agent or browser")
     run_id: str | None
     url: str | None
     started_at: str | None

@@ -602,12 +602,14 @@ class StartPlan:
     :param start: sends the start, at most once, and returns the run.
     :param alike: where the answer may not name the run: by what another start could make one that is taken for this
         one's. Starts whose keys are equal, or ``None``, take turns in a Dag run.
+    :param what: name of what is started, for people, who read it beside the run's id; no part of it a credential.
     """
 
     arguments: Any = field(repr=False)
     prepare: Callable[[], Flow[Search]]
     start: Callable[[Search], Flow[Started]]
     alike: Search | None = None
+    what: str | None = None
 
 
 def text_of(value: Any) -> str | None:

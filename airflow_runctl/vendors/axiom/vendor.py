@@ -131,7 +131,7 @@ class Axiom(Vendor):
         def start(search: Search) -> Flow[Started]:
             return (yield from self._start(search, data))
 
-        return StartPlan({"name": name, "data": data}, prepare, start)
+        return StartPlan({"name": name, "data": data}, prepare, start, what=name)
 
     def _start(self, search: Search, data: list[list[Any]] | None) -> Flow[Started]:
         body: dict[str, Any] = {"name": search["name"]}

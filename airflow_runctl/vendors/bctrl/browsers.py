@@ -120,7 +120,7 @@ class BctrlBrowsers(Bctrl):
             what = f"a browser named {runtime.name!r}" if runtime.name else "a browser"
             return (yield from self._start(request, search, what))
 
-        return StartPlan({"body": body}, prepare, start)
+        return StartPlan({"body": body}, prepare, start, what=runtime.name)
 
     def _start_plan(self, browser_id: str) -> StartPlan:
         """Plan another run of a browser. A run that is there already would be given back as if it were ours."""
@@ -147,7 +147,7 @@ class BctrlBrowsers(Bctrl):
             request = self._start_request(search, "browsers", browser_id, "start", json={})
             return (yield from self._start(request, search, f"a run of browser {browser_id!r}"))
 
-        return StartPlan({"browser": browser_id}, prepare, start)
+        return StartPlan({"browser": browser_id}, prepare, start, what=browser_id)
 
     def _start_request(self, search: Search, *segments: str, json: Any) -> HttpRequest:
         return self.request(

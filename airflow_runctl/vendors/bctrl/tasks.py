@@ -71,7 +71,7 @@ class Tasks:
         def start(search: Search) -> Flow[Started]:
             return (yield from self._start(body, search))
 
-        return StartPlan(body, prepare, start)
+        return StartPlan(body, prepare, start, what=task.agent)
 
     def _start(self, body: Mapping[str, Any], search: Search) -> Flow[Started]:
         key = search["key"]

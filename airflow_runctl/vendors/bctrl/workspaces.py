@@ -88,7 +88,7 @@ class BctrlWorkspaces(Bctrl):
             request = HttpRequest("POST", where, Effect.START, headers=self.headers, json=body)
             return (yield from self._start(request, search))
 
-        return StartPlan({"workspace_id": workspace_id, "body": body}, prepare, start)
+        return StartPlan({"workspace_id": workspace_id, "body": body}, prepare, start, what=f"{workspace_id}/{alias}")
 
     def run_task(self, task: TaskStart) -> StartPlan:
         """Refuse: this contract's work for agents has states that no document shows."""

@@ -135,7 +135,13 @@ class Trigger:
             "body": task.body,
             "method": task.method,
         }
-        return StartPlan(arguments, prepare, start, alike=None if task.returns_ruuid else search)
+        alike = None if task.returns_ruuid else search
+        return StartPlan(arguments, prepare, start, alike, what=self._what(request))
+
+    def _what(self, request: HttpRequest) -> str:
+        """Return the task's path below its org; nothing of its URL's query, which may hold a token."""
+        parts = [unquote(part) for part in request.path.strip("/").split("/")]
+        return "/".join(parts[parts.index(self.api.org) + 1 :] if self.api.org in parts else parts)
 
     def _trigger_request(self, task: TriggeredTask) -> HttpRequest:
         query, headers = dict(task.parameters), self.api.task_headers

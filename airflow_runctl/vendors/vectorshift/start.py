@@ -99,7 +99,7 @@ class Starts:
             return (yield from self._start(request, search))
 
         arguments = {"pipeline_id": run.pipeline_id, "inputs": dict(run.inputs), "version": run.version}
-        return StartPlan(arguments, prepare, start)
+        return StartPlan(arguments, prepare, start, what=run.pipeline_id)
 
     def _start(self, request: HttpRequest, search: Search) -> Flow[Started]:
         try:

@@ -76,7 +76,7 @@ class Acme(Vendor):
                 return (yield from self._lost(search, f"the answer was HTTP {response.status}"))
             return _started(job)
 
-        return StartPlan({"flow": flow}, prepare, start)
+        return StartPlan({"flow": flow}, prepare, start, what=flow)
 
     def _lost(self, search: Search, why: str) -> Flow[Started]:
         found = yield from self.find(search)

@@ -33,7 +33,7 @@ def test_run_that_ends_well_is_returned(tasks: Tasks, box: Sandbox, vendor: str,
     assert result["state"] == "succeeded"
     assert result["vendor_state"] == {"snaplogic": "Completed", "axiom": "Success"}[vendor]
     assert result["url"] == (f"{box.url}/snaplogic/sl/dashboard.html" if vendor == "snaplogic" else None)
-    assert result["external_run"].keys() == {"vendor", "conn_id", "run_id", "url", "started_at", "token"}
+    assert result["external_run"].keys() == {"vendor", "conn_id", "what", "run_id", "url", "started_at", "token"}
     assert set(result) == {"run_id", "state", "vendor_state", "url", "result", "external_run"}
 
 

@@ -53,6 +53,7 @@ def test_next_try_finds_the_run_of_an_unclear_start(tasks: Tasks, box: Sandbox) 
         attempt = tasks.run(tasks.snaplogic, try_number=2)
     assert attempt.state == "success"
     assert len(box.requests(operation="start")) == 1
+    assert tasks.audit()["what"] == "projects/sales/early-hang"
 
 
 @needs_task_store

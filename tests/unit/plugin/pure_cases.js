@@ -34,10 +34,12 @@ export function cases(p) {
     ["by the task's state", found("owner_state=failed", RUN, run({ run_id: "b", owner_state: "failed" })), ["b"]],
     ["orphans and unclear ones", found("orphans=true", RUN, run({ run_id: "o", standing: "orphan" }), run({ run_id: "u", standing: "unclear" })), ["o", "u"]],
     ["words, wherever they stand", found("q=NIGHT+axiom", RUN, run({ run_id: "b", dag_id: "other" })), ["r/1"]],
+    ["words of what runs", found("q=prices", RUN, run({ run_id: "b", what: "Scrape prices" })), ["b"]],
     ["choices are those that are there", p.choices([RUN, run({ vendor: "bctrl" }), RUN], "vendor"), ["axiom", "bctrl"]],
     // Order
     ["the oldest first", order("age.desc", RUN, run({ run_id: "old", started_at: at(-900) })), ["old", "r/1"]],
     ["the next limit first", order("limit", RUN, run({ run_id: "soon", deadlines: [due(-60, 5)] })), ["soon", "r/1"]],
+    ["by what runs, the nameless first", order("what", run({ run_id: "b", what: "b" }), run({ run_id: "a", what: "a" }), RUN), ["r/1", "a", "b"]],
     ["orphans first", order("standing", RUN, run({ run_id: "o", standing: "orphan" })), ["o", "r/1"]],
     ["unknown ages last", order("age.desc", run({ run_id: "x", started_at: null }), RUN), ["r/1", "x"]],
     // Times

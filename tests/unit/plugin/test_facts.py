@@ -10,7 +10,7 @@ import pytest
 
 from airflow_runctl.plugin.looks import MOST, TOO_MANY, Looks
 from airflow_runctl.runs import RunState, RunStatus
-from tests.unit.plugin.conftest import World
+from tests.unit.plugin.conftest import AUDIT, World
 
 
 def listed(world: World, role: str = "user") -> dict[str, Any]:
@@ -42,6 +42,21 @@ def test_the_state_is_that_of_the_word_that_was_recorded_last(world: World) -> N
     later = {**event, "at": "2026-11-26T03:01:00+00:00", "state": "suspended", "vendor_state": "Paused"}
     tables.store(HISTORY_KEY, [{**event, "vendor_state": "Busy"}, later], where)
     assert (listed(world)["one"]["state"], listed(world)["one"]["vendor_state"]) == ("suspended", "Paused")
+
+
+def test_what_runs_is_told_as_its_handle_shows_it(world: World) -> None:
+    from airflow_runctl.compat import tables
+
+    where = world.add("nightly", "load", handle=world.handle("one", what="Scrape prices"))
+    world.add("nightly", "old", handle=world.handle("two"))
+    world.add("nightly", "odd", handle=world.handle("three", what=["<b>" * 200, "\x1b"]))
+    tables.store(AUDIT, {**world.handle("one", what="Scrape prices"), "state": "running"}, where)
+    runs = listed(world)
+    assert (runs["one"]["what"], runs["two"]["what"]) == ("Scrape prices", None)
+    assert len(runs["three"]["what"]) < 310
+    assert runs["three"]["what"].isprintable()
+    told = world.client("user").get("/runctl/history?dag_id=nightly&dag_run_id=r1&task_id=load").json()
+    assert [record["what"] for record in told["records"]] == ["Scrape prices"]
 
 
 def test_a_deadline_of_the_dag_run_is_a_limit(world: World) -> None:
