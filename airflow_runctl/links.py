@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from airflow_runctl.compat import BaseOperatorLink, XCom
 from airflow_runctl.runs import LINK_KEY
+
+COLOR: Final = "#e3eefb"
+"""``ui_color`` of what has the button, subclasses too: by it Airflow 3.4 knows for which tasks there is a tab, see
+``plugin/in_airflow.py``."""
 
 
 class ExternalRunLink(BaseOperatorLink):

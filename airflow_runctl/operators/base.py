@@ -36,7 +36,7 @@ from airflow_runctl.compat import (
     task_key,
 )
 from airflow_runctl.exceptions import HandleError, RunStopped, WrongArgument
-from airflow_runctl.links import ExternalRunLink
+from airflow_runctl.links import COLOR, ExternalRunLink
 from airflow_runctl.operators.lineage import TellsLineage
 from airflow_runctl.operators.start_arguments import StartArguments, check
 from airflow_runctl.runs import HANDLE_KEY, ExternalRun, Owner, Ownership, StopReason
@@ -86,6 +86,7 @@ class StartRunOperator(TellsLineage, BaseOperator):
     """Name of the vendor, as its hook's entry point has it."""
 
     operator_extra_links = (ExternalRunLink(),)
+    ui_color = COLOR
 
     def __init__(
         self,

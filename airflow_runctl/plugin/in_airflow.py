@@ -36,11 +36,13 @@ DESTINATIONS: Final = {
 """Where Airflow shows the page, and under which part of an address; no two may have the same."""
 
 
-LINK: Final = "External run"
-"""The name of the button that every operator of ours has, those of further vendors and subclasses too."""
+COLOR: Final = "#e3eefb"
+"""That of every operator of ours in Airflow's graph, those of further vendors and subclasses too."""
 
-SCOPES: Final = {"task": {"extra_links": [LINK]}, "task_instance": {"task.extra_links": [LINK]}}
-"""What a task has to have for the page to be offered with it, where Airflow can tell (3.4 and newer)."""
+SCOPES: Final = {"task": {"ui_color": [COLOR]}, "task_instance": {"task.ui_color": [COLOR]}}
+"""What a task has to have for the page to be offered with it, where Airflow can tell (3.4 and newer). Not its links,
+which name us plainly: as 3.4.0b2 answers, no task has any (``extra_links`` of ``TaskResponse`` reads what that does not
+have). Nor its class: that of a further vendor, or of a subclass, has another name."""
 
 
 def serves_pages() -> bool:

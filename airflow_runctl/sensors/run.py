@@ -29,7 +29,7 @@ from airflow_runctl.compat import (
     task_store,
 )
 from airflow_runctl.exceptions import CannotStop, HandleError, RunctlError, RunFailed, WrongArgument
-from airflow_runctl.links import ExternalRunLink
+from airflow_runctl.links import COLOR, ExternalRunLink
 from airflow_runctl.operators.handles import handles_in, opened, plain, refuse_nothing, tasks_of
 from airflow_runctl.operators.secret_fields import hidden, revealed
 from airflow_runctl.runs import HANDLE_KEY, SECRET_IDS, ExternalRun, RunState, RunStatus, StopOutcome, StopReason
@@ -76,6 +76,7 @@ class ExternalRunSensor(BaseSensorOperator):
 
     template_fields: Sequence[str] = ("external_run", "ids", "conn_id")
     operator_extra_links = (ExternalRunLink(),)
+    ui_color = COLOR
 
     def __init__(
         self,

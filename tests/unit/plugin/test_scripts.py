@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from airflow_runctl import plugin
-from airflow_runctl.links import ExternalRunLink
+from airflow_runctl.operators.base import StartRunOperator
 from airflow_runctl.plugin import in_airflow
 from airflow_runctl.plugin.door import Door
 from airflow_runctl.plugin.scripts import SCRIPTS
+from airflow_runctl.sensors.run import ExternalRunSensor
 from tests.unit.plugin.conftest import World
 
 FOLDER = Path(plugin.__file__).parent
@@ -95,8 +96,8 @@ def test_only_the_api_server_announces_pages(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_from_3_4_on_the_tabs_of_tasks_are_for_our_operators_only() -> None:
     scoped: dict[str, Any] = {page["destination"]: page.get("applies_to") for page in in_airflow.pages("3.4.0")}
-    assert scoped["task"] == {"extra_links": [ExternalRunLink.name]}
-    assert scoped["task_instance"] == {"task.extra_links": [ExternalRunLink.name]}
+    assert scoped["task"] == {"ui_color": [StartRunOperator.ui_color]}
+    assert scoped["task_instance"] == {"task.ui_color": [ExternalRunSensor.ui_color]}
     assert {scoped["nav"], scoped["dag"], scoped["dag_run"]} == {None}
     assert not any("applies_to" in page for page in in_airflow.pages("3.3.2"))
 
