@@ -23,6 +23,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 from cryptography.fernet import Fernet
@@ -80,6 +81,7 @@ class RealAirflow(Rest):
         Airflow; SQLite by default, which 2.11 does not take
     :param components: further components that boot with the others, name to ``airflow`` command:
         ``{"worker": ["celery", "worker"]}`` for an executor that ``config`` names
+    :param base_path: what its addresses begin with, as behind a proxy that others share: ``/some/base``
     :param progress: called with a line of text now and then while Airflow boots
     :raises ValueError: when this Airflow needs a ``database`` and there is none
     """
@@ -92,6 +94,7 @@ class RealAirflow(Rest):
         config: Mapping[str, object] | None = None,
         database: str | None = None,
         components: Mapping[str, Sequence[str]] | None = None,
+        base_path: str = "",
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         if database is None and RELEASE.lowest_database != "sqlite":
@@ -108,7 +111,7 @@ class RealAirflow(Rest):
         self._cleanup.callback(shutil.rmtree, self.home, ignore_errors=True)
         metadata = Metadata(database or f"sqlite:///{self.home}/airflow.db", fernet_key)
         self._cleanup.callback(metadata.close)
-        super().__init__(f"http://127.0.0.1:{_free_port()}", metadata)
+        super().__init__(f"http://127.0.0.1:{free_port()}{base_path}", metadata)
         self.sessions = Sessions(self.home, metadata.guarded)
         self._cleanup.callback(self.sessions.close)
         atexit.register(self.close)
@@ -129,7 +132,7 @@ class RealAirflow(Rest):
             "core.min_serialized_dag_update_interval": 0,
             "database.sql_alchemy_conn": self.metadata.url,
             "api.host": "127.0.0.1",
-            "api.port": self.url.rpartition(":")[2],
+            "api.port": urlsplit(self.url).port,
             "api.base_url": self.url,
             "api.secret_key": secrets.token_hex(32),
             "api_auth.jwt_secret": secrets.token_hex(32),
@@ -393,7 +396,8 @@ def _tail(file: Path, home: Path) -> str:
     return "\n".join([f"--- {file.relative_to(home)}", *shown]) if shown else ""
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nobody has."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,7 +1,7 @@
 // The dialogue in which runs are stopped or resumed: what is meant and what it means, a reason, progress, outcomes.
 
 import { ask } from "./asking.js";
-import { Badge, Button, Command, Dialogue, Field, Fragment, Input, Notice, h, useEffect, useRef, useState } from "./parts.js";
+import { Badge, Button, Command, Dialogue, Field, Fragment, Input, Notice, h, takeFocus, useEffect, useRef, useState } from "./parts.js";
 import { nameOf, offer, outcomes, placeOf, progressOf, taskOf } from "./pure.js";
 import { T } from "./texts.js";
 
@@ -55,7 +55,7 @@ export function Acting({ act, runs, looks, ways, onClose, onDone }) {
   const close = () => doing || onClose();
   const title = came ? T[act] : T.ask[act](can.length || chosen.length);
   const footer = came || !can.length
-    ? h(Button, { kind: "main", onClick: onClose, autoFocus: true }, T.close)
+    ? h(Button, { kind: "main", isFirst: true, onClick: onClose }, T.close)
     : h(
         Fragment,
         null,
@@ -64,7 +64,7 @@ export function Acting({ act, runs, looks, ways, onClose, onDone }) {
       );
   return h(
     Dialogue,
-    { title, onClose: close, footer },
+    { title, isDone: Boolean(came), onClose: close, footer },
     error && h(Notice, { kind: "error" }, error.message),
     came ? h(Came, { act, ...came }) : h(Meant, { act, can, doing, reason, setReason, go }),
     !came && cannot.length > 0 && h(Elsewhere, { act, runs: cannot, why: ways?.why }),
@@ -87,7 +87,7 @@ function Meant({ act, can, doing, reason, setReason, go }) {
     )),
     failing > 0 && h(Notice, { kind: "warning" }, T.willFail(failing)),
     doing
-      ? h("p", { role: "status" }, act === "stop" ? T.progress(over, can.length) : T.asking)
+      ? h("p", { role: "status", tabIndex: -1, ref: takeFocus }, act === "stop" ? T.progress(over, can.length) : T.asking)
       : h(Field, { label: T.reason, hint: T.reasonHint }, (props) =>
           h(Input, { ...props, value: reason, maxLength: 300, required: true, autoFocus: true, autoComplete: "off", onChange: (event) => setReason(event.target.value) }),
         ),

@@ -5,14 +5,17 @@ import { T } from "./texts.js";
 
 const { React, ReactRouterDOM: Router, ChakraUI: Kit } = globalThis;
 export const { createElement: h, Fragment, memo, useCallback, useEffect, useId, useMemo, useRef, useState } = React;
-export const { useNavigate, useSearchParams } = Router;
+export const { useLocation, useNavigate } = Router;
 
 export const join = (...names) => names.filter(Boolean).join(" ");
 
 // -- parts -------------------------------------------------------------------------------------------------
 
-export function Button({ kind = "plain", children, ...more }) {
-  const props = { type: "button", ...more };
+/** Takes the focus as soon as it is there. */
+export const takeFocus = (element) => element?.focus();
+
+export function Button({ kind = "plain", isFirst, children, ...more }) {
+  const props = { type: "button", ...more, ...(isFirst ? { ref: takeFocus } : {}) };
   if (!Kit?.Button || kind === "small") return h("button", { ...props, className: `xr-button xr-${kind}` }, children);
   const looks = {
     plain: { variant: "outline" },
@@ -51,7 +54,33 @@ export function Notice({ kind = "info", title, children }) {
   return h(Kit.Alert.Root, { role, status: kind, mb: 3 }, h(Kit.Alert.Indicator), content);
 }
 
-export function Dialogue({ title, onClose, children, footer }) {
+/** When a dialogue goes, the focus is where it was before; if that makes no sense any more, at the list. */
+function useFocusGivenBack(isDone) {
+  const before = useRef(document.activeElement);
+  const done = useRef(isDone);
+  done.current = isDone;
+  useEffect(() => () => {
+    const giveBack = () => {
+      const { current: opener } = before;
+      const isThere = !done.current && opener !== document.body && opener.isConnected && !opener.disabled;
+      takeFocus(isThere ? opener : document.querySelector(".xr-page [role=region]") ?? document.querySelector(".xr-page"));
+    };
+    setTimeout(giveBack); // once the kit has let go of it
+  }, []);
+}
+
+/** In a plain dialogue what comes after the last is the first, as in the kit's; else it would be the browser's own. */
+function goRound(event) {
+  if (event.key !== "Tab") return;
+  const all = [...event.currentTarget.querySelectorAll("a[href], button:enabled, input:enabled, [tabindex='0']")];
+  const [end, other] = event.shiftKey ? [all[0], all.at(-1)] : [all.at(-1), all[0]];
+  if (document.activeElement !== end) return;
+  event.preventDefault();
+  takeFocus(other);
+}
+
+export function Dialogue({ title, isDone, onClose, children, footer }) {
+  useFocusGivenBack(isDone);
   const ref = useRef(null);
   const id = useId();
   const plain = !Kit?.Dialog;
@@ -65,17 +94,18 @@ export function Dialogue({ title, onClose, children, footer }) {
       event.preventDefault();
       onClose();
     };
-    return h("dialog", { ref, className: "xr-dialog xr", "aria-labelledby": id, onCancel: cancel }, h("h2", { id }, title), h("div", { className: "xr-scroll" }, children), h("footer", null, footer));
+    return h("dialog", { ref, className: "xr-dialog xr", "aria-labelledby": id, onCancel: cancel, onKeyDown: goRound }, h("h2", { id }, title), h("div", { className: "xr-scroll" }, children), h("footer", null, footer));
   }
   const { Dialog, Portal } = Kit;
   const content = h(
     Dialog.Content,
-    { className: "xr" },
+    { ref, className: "xr" },
     h(Dialog.Header, null, h(Dialog.Title, null, title)),
     h(Dialog.Body, null, children),
     h(Dialog.Footer, null, footer),
   );
-  const root = { open: true, role: "dialog", size: "lg", scrollBehavior: "inside", onOpenChange: ({ open }) => open || onClose() };
+  const initialFocusEl = () => ref.current?.querySelector("input") ?? null;
+  const root = { open: true, role: "dialog", size: "lg", scrollBehavior: "inside", initialFocusEl, onOpenChange: ({ open }) => open || onClose() };
   return h(Dialog.Root, root, h(Portal, null, h(Dialog.Backdrop), h(Dialog.Positioner, null, content)));
 }
 
@@ -93,7 +123,7 @@ export function Around({ children }) {
     event.preventDefault();
     navigate(link.dataset.to);
   };
-  return h("div", { className: "xr xr-page", onClick: go }, children);
+  return h("div", { className: "xr xr-page", tabIndex: -1, onClick: go }, children);
 }
 
 export const Out = ({ to, children, ...more }) => h("a", { href: to, target: "_blank", rel: "noopener noreferrer", ...more }, children);
@@ -151,6 +181,7 @@ const CSS = `
 .xr-button.xr-small { padding: .05rem .5rem; font-size: .75rem; }
 .xr-button.xr-main { background: ${color("brand-solid", "#017cee")}; border-color: transparent; color: ${color("brand-contrast", "#fff")}; }
 .xr-button.xr-danger { background: ${color("red-700", "#a11")}; border-color: transparent; color: #fff; }
+.xr-page:focus { outline: none; }
 .xr :focus-visible { outline: 2px solid ${color("fg-info", "Highlight")}; outline-offset: 1px; }
 .xr-scroll { overflow: auto; }
 .xr table { border-collapse: collapse; width: 100%; }

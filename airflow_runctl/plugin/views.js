@@ -4,7 +4,7 @@ import { Acting } from "./acting.js";
 import { ask, loginAddress, useAnswers } from "./asking.js";
 import {
   Badge, Bar, Button, Command, Field, Fragment, Input, Link, Notice, Out, Select,
-  h, join, memo, useCallback, useEffect, useMemo, useRef, useSearchParams, useState,
+  h, join, memo, useCallback, useEffect, useMemo, useLocation, useRef, useState,
 } from "./parts.js";
 import {
   NO_FILTER, ageOf, choices, endWords, isFiltered, keyOf, limitOf, limitWords, linksOf, matches, merged, nameOf, offer,
@@ -34,8 +34,7 @@ const Quiet = ({ title, hint, children }) => h("div", { className: "xr-quiet", r
 // -- live runs ---------------------------------------------------------------------------------------------
 
 export function Live({ dagId, taskId }) {
-  const [params, setParams] = useSearchParams();
-  const filter = useMemo(() => readFilter(params), [params]);
+  const [filter, change] = useFilter();
   const path = `runs?${query({ dag_id: dagId, task_id: taskId })}`;
   const known = useAnswers(path, (answer, before) => merged(before ?? [], answer.runs, Date.now()));
   const ways = useAnswers("ways", (answer) => answer, SLOWLY).data;
@@ -52,7 +51,6 @@ export function Live({ dagId, taskId }) {
   const chosen = selectable.filter((run) => selected.has(keyOf(run)));
   const mayAct = all.some((run) => run.may_stop);
 
-  const change = (more) => setParams(writeFilter({ ...filter, ...more }, params), { replace: true });
   const toggle = useCallback((key) => setSelected((before) => {
     const next = new Set(before);
     next.delete(key) || next.add(key);
@@ -79,6 +77,24 @@ export function Live({ dagId, taskId }) {
     h(Days, { dagId }),
     acting && h(Acting, { ...acting, ways, looks, onClose: () => setActing(null), onDone: () => { setSelected(new Set()); known.again(); } }),
   );
+}
+
+/**
+ * The filter, which is in the address too. Not through the router: up to 3.2 Airflow makes the whole page anew when
+ * that has another address, with all that is selected, and the focus is lost.
+ */
+function useFilter() {
+  const read = () => readFilter(new URLSearchParams(location.search));
+  const [filter, setFilter] = useState(read);
+  const { key } = useLocation();
+  useEffect(() => setFilter(read()), [key]);
+  const change = useCallback((more) => setFilter((before) => {
+    const next = { ...before, ...more };
+    const written = writeFilter(next, new URLSearchParams(location.search)).toString();
+    history.replaceState(history.state, "", `${location.pathname}${written && `?${written}`}${location.hash}`);
+    return next;
+  }), []);
+  return [filter, change];
 }
 
 function Filters({ runs, filter, change, dagId }) {

@@ -17,7 +17,7 @@ from selenium.webdriver.remote.client_config import ClientConfig
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from demo.real_airflow import RealAirflow
+from demo.real_airflow import RealAirflow, free_port
 
 Found = TypeVar("Found")
 
@@ -53,7 +53,8 @@ def programs() -> tuple[str, str]:
 def opened(airflow: RealAirflow, program: str, driver: str) -> Iterator[webdriver.Remote]:
     """Open a browser. Whatever happens, it ends together with the Airflow that it belongs to."""
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(airflow.home), "TMPDIR": str(airflow.home)}
-    airflow.sessions.start("chromedriver", [driver, "--port=0"], environment)
+    # Not --port=0: it takes one that is free over IPv6 first, and ends if that is taken over IPv4.
+    airflow.sessions.start("chromedriver", [driver, f"--port={free_port()}"], environment)
 
     def port() -> str | None:
         found = re.search(r"started successfully on port (\d+)", airflow.sessions.log("chromedriver").read_text())

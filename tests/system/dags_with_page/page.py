@@ -1,10 +1,10 @@
-"""Three Dags, each with a run at each vendor, for the page; and one whose run has a deadline."""
+"""Three Dags, each with a run at each vendor, for the page; one whose run has a deadline; one for a short look."""
 
 from datetime import timedelta
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 from airflow.sdk.definitions.deadline import AsyncCallback, DeadlineAlert, DeadlineReference
-from vendor_tasks import VENDORS, axiom
+from vendor_tasks import VENDORS, axiom, snaplogic
 
 from airflow_runctl.notifications import StopRunsNotifier
 
@@ -32,3 +32,13 @@ alert = DeadlineAlert(
 
 with DAG("page_late", schedule=None, deadline=alert):
     axiom(task_id="axiom", deferrable=True, poll_interval=1.0, stop_timeout=20.0)
+
+with DAG("page_short", schedule=None):
+    for start in (snaplogic, axiom):
+        start(task_id=start.__name__, deferrable=True, poll_interval=1.0, stop_timeout=20.0)
+
+    @task
+    def other() -> None:
+        """Starts no run anywhere."""
+
+    other()
