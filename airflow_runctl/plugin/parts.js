@@ -192,6 +192,7 @@ const CSS = `
 .xr-short { white-space: nowrap; }
 .xr-gone { color: ${color("fg-muted", "GrayText")}; background: ${color("bg-subtle", "transparent")}; }
 .xr-cell { display: flex; flex-direction: column; gap: .15rem; align-items: flex-start; overflow-wrap: anywhere; }
+.xr-wide .xr-cell { max-width: 14rem; }
 .xr-acts { display: flex; flex-wrap: wrap; gap: .3rem; }
 .xr-badge { display: inline-block; border-radius: .25rem; padding: 0 .4rem; font-size: .75rem; line-height: 1.4; background: ${color("bg-emphasized", "transparent")}; color: ${color("fg", "CanvasText")}; border: 1px solid ${color("border", "GrayText")}; }
 .xr-badge.xr-orphan { background: ${color("red-subtle", "transparent")}; color: ${color("red-fg", "#a11")}; }
@@ -222,6 +223,7 @@ const CSS = `
   .xr-wide thead { display: none; }
   .xr-wide, .xr-wide tbody { display: block; }
   .xr-wide tr { display: block; border: 1px solid ${color("border", "GrayText")}; border-radius: .5rem; margin-bottom: .5rem; padding: .25rem .5rem; }
+  .xr-wide .xr-cell { max-width: none; }
   .xr-wide td { display: flex; gap: .5rem; border: 0; padding: .2rem 0; }
   .xr-wide td[data-name]::before { content: attr(data-name); flex: 0 0 7rem; color: ${color("fg-muted", "GrayText")}; font-size: .8rem; }
   .xr-label { min-width: 45%; flex: 1; }

@@ -167,7 +167,7 @@ const Row = memo(function Row({ id, run, act, toggle, look, mayAct, dagId, taskI
     cell(T.task,
       !dagId && h(Link, { to: links.dag }, run.dag_id),
       h(Link, { to: links.dagRun, className: "xr-fine" }, run.dag_run_id),
-      h("span", null, !taskId || run.map_index >= 0 ? h(Link, { to: links.task }, run.task_id, run.map_index >= 0 ? T.mapped(run.map_index) : "") : null, " ", run.try_number && h(Link, { to: links.attempt }, T.attempt(run.try_number)))),
+      h("span", null, !taskId || run.map_index >= 0 ? h(Link, { to: links.task }, run.task_id, run.map_index >= 0 ? T.mapped(run.map_index) : "") : null, " ", run.try_number && h(Link, { to: links.attempt, className: "xr-short" }, T.attempt(run.try_number)))),
     cell(T.state, end ? h("span", null, end) : h(Fragment, null, h("span", null, seenWord), muted(seenNote)), !end && run.stop && h("strong", null, stopWords(run.stop))),
     cell(T.age, h("span", { className: "xr-short" }, age)),
     cell(T.limit, end ? null : h(Fragment, null, part !== null && h(Bar, { part, words: limit }), h("span", { className: late ? "xr-late" : "xr-muted" }, limit))),

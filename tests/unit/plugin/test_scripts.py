@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_runctl import plugin
+from airflow_runctl.compat import AIRFLOW
+from airflow_runctl.operators.axiom import AxiomTriggerRunOperator
 from airflow_runctl.operators.base import StartRunOperator
 from airflow_runctl.plugin import in_airflow
 from airflow_runctl.plugin.door import Door
@@ -100,6 +102,26 @@ def test_from_3_4_on_the_tabs_of_tasks_are_for_our_operators_only() -> None:
     assert scoped["task_instance"] == {"task.ui_color": [ExternalRunSensor.ui_color]}
     assert {scoped["nav"], scoped["dag"], scoped["dag_run"]} == {None}
     assert not any("applies_to" in page for page in in_airflow.pages("3.3.2"))
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 4), reason="Airflow tells from 3.4 on for which tasks a tab is")
+def test_airflow_answers_by_what_the_tabs_of_tasks_go() -> None:
+    from airflow.api_fastapi.core_api.datamodels.tasks import TaskResponse
+    from airflow.providers.common.compat.sdk import DAG, BaseOperator
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    class Another(AxiomTriggerRunOperator):
+        """As somebody makes one of ours into their own."""
+
+    with DAG("nightly", schedule=None) as dag:
+        AxiomTriggerRunOperator(task_id="plain", name="Scrape")
+        AxiomTriggerRunOperator.partial(task_id="mapped").expand(name=["one", "two"])
+        Another(task_id="another", name="Scrape")
+        BaseOperator(task_id="other")
+    read = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    answered = {task.task_id: TaskResponse.model_validate(task, from_attributes=True).ui_color for task in read.tasks}
+    [ours] = in_airflow.SCOPES["task"]["ui_color"]
+    assert {name for name, color in answered.items() if color == ours} == {"plain", "mapped", "another"}
 
 
 def test_the_script_leaves_its_component_under_the_name_that_is_announced() -> None:
