@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from airflow_runctl.compat import BaseOperatorLink, XCom
+from airflow_runctl.compat import BaseOperatorLink, get_xcom, task_key
 from airflow_runctl.runs import LINK_KEY
 
 COLOR: Final = "#e3eefb"
@@ -27,6 +27,6 @@ class ExternalRunLink(BaseOperatorLink):
 
         Airflow 3 asks when the task's process ends, and stores the answer over what is there.
         """
-        address = XCom.get_value(key=LINK_KEY, ti_key=ti_key)
+        address = get_xcom(LINK_KEY, task_key(ti_key))
         # Whoever may write XComs could have put a script there.
         return address if isinstance(address, str) and address.startswith(("https://", "http://")) else ""

@@ -29,7 +29,7 @@ from airflow_runctl.control.records import (
     noted_stop,
     start_of,
 )
-from airflow_runctl.control.seal import Handle, handle_of
+from airflow_runctl.control.seal import Handle, handle_of, open_handle
 from airflow_runctl.control.second_home import Record, SecondHome
 from airflow_runctl.control.stop import StopNote
 from airflow_runctl.hooks.base import Access
@@ -253,6 +253,20 @@ class Ledger:
             return handle
         left = self.left_by_earlier_attempt()
         return left.handle if left is not None and left.phase == LIVE else None
+
+    def last_writer(self) -> int | None:
+        """Return which attempt was the last to record a run here; ``None`` if nothing tells.
+
+        :raises HandleError: if only a handle could tell, and that does not open.
+        """
+        record = self._stored()
+        if record is not None:
+            return int(record.get("try_number") or 0) or None
+        handle = get_xcom(HANDLE_KEY, self.where)
+        if not isinstance(handle, Mapping):
+            return None
+        owner = open_handle(handle, self._access, found_at=self.where).owner
+        return owner.try_number if owner else None
 
     def differing(self, left: Leftover) -> str:
         """Return the names of the arguments that differ from those of ``left``; an empty text if none can be told."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from airflow_runctl.arguments.reading import read_given, read_rendered
 from airflow_runctl.compat import (
+    HAS_TASK_STORE,
     AirflowFailException,
     AirflowTaskTimeout,
     BaseOperator,
@@ -204,8 +205,14 @@ class StartRunOperator(TellsLineage, BaseOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralError, TaskDeferralTimeout) as error:
-            self._after_lost_trigger(context, error)
-            raise
+            if not self._was_deferred_by_an_earlier_try(context):
+                self._after_lost_trigger(context, error)
+                raise
+            # As in execute_complete: the task was cleared while it failed for its trigger, and kept its next_method.
+            self.log.info("The trigger that was lost was that of an earlier try: this one begins anew")
+            if not HAS_TASK_STORE:
+                self._after_lost_trigger(context, error)  # nothing else tells this try of what the other has left
+        return self.execute(context)
 
     def on_kill(self) -> None:
         """Stop the run because the task is being killed; Airflow calls this inside its signal handler.
@@ -401,6 +408,16 @@ class StartRunOperator(TellsLineage, BaseOperator):
             finally:
                 attempt.remember()
                 hand_on(LAST_SECONDS)
+
+    def _was_deferred_by_an_earlier_try(self, context: Context) -> bool:
+        """Return True if it was an earlier attempt that waited in the triggerer, as far as the records tell."""
+        from airflow_runctl.control.ledger import Ledger
+
+        try:
+            waited = Ledger(context, self._connect(), "").last_writer()
+        except Exception:
+            return False  # what cannot be read is said by whoever looks for the run
+        return waited not in (None, context["ti"].try_number)
 
     def _after_lost_trigger(self, context: Context, error: BaseException) -> None:
         """Stop the run of a trigger that failed or timed out; the event with its handle never came."""

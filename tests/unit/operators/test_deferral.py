@@ -110,6 +110,27 @@ def test_try_that_is_given_the_event_of_the_one_before_starts_anew(tasks: Tasks,
     assert first["run_id"] != second["run_id"]
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_try_that_is_given_the_lost_trigger_of_the_one_before_starts_anew(
+    tasks: Tasks, box: Sandbox, ended: bool
+) -> None:
+    """Cleared in the second in which its trigger fails, a task keeps that as its ``next_method``: no number is in it.
+
+    :param ended: whether the attempt that was cleared has still stopped its run.
+    """
+    from tests.fakes.airflow_any import Deferral
+
+    gone = Deferral("", {}, None, "__fail__", {"error": "Trigger failure", "traceback": ["boom"]})
+    tasks.fake.run(tasks.snaplogic(deferrable=True))
+    if ended:
+        tasks.fake.run(tasks.snaplogic(deferrable=True), deferral=gone)
+    again = tasks.fake.run(tasks.snaplogic(deferrable=True, on_retry="restart"), try_number=2, deferral=gone)
+    known_of = HAS_TASK_STORE or not ended
+    assert again.state == ("deferred" if known_of else "failed"), again.said
+    first, *others = box.runs()
+    assert (first["open"], [run["open"] for run in others]) == (False, [True] * known_of)
+
+
 def test_task_that_was_deferred_by_an_older_version_goes_on(tasks: Tasks, box: Sandbox) -> None:
     ends(box, "snaplogic", True)
     attempt = tasks.fake.run(tasks.snaplogic(deferrable=True))

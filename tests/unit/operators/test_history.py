@@ -51,6 +51,14 @@ def test_a_run_that_ends_well(tasks: Tasks, box: Sandbox, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_that_there_is_none_yet_is_no_line_in_the_log(tasks: Tasks, box: Sandbox, mode: str) -> None:
+    """Airflow 3.1 and 3.2 warn of each XCom that they are asked for and do not have."""
+    ends(box, "axiom", good=True, seconds=0.1)
+    tasks.run(lambda **more: tasks.axiom(**more), mode)
+    assert [row for row in tasks.fake.logs if "No XCom" in str(row["event"])] == []
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_limit(tasks: Tasks, mode: str) -> None:
     tasks.run(lambda **more: tasks.axiom(max_runtime=timedelta(seconds=0.1), **more), mode)
     events = history(tasks)
