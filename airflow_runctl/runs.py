@@ -5,6 +5,7 @@ Pure values: nothing here knows Airflow, a vendor or the network.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,6 +79,12 @@ class RunState(StrEnum):
         return not self.is_terminal
 
 
+def state_in(record: Mapping[str, Any]) -> RunState | None:
+    """Return the state that a record holds, ``None`` if that is none: whoever writes XComs could put anything there."""
+    value = record.get("state")
+    return RunState(value) if isinstance(value, str) and value in set(RunState) else None
+
+
 @dataclass(frozen=True, slots=True)
 class RunStatus:
     """One look at a run.
@@ -123,6 +130,11 @@ def as_stored(value: Any) -> Any:
         except ValueError:
             return value
     return value
+
+
+def digest_of(handle: Mapping[str, Any]) -> str:
+    """Return what tells a handle from every other one, and nothing about it."""
+    return hashlib.sha256(str(handle.get("token")).encode(errors="replace")).hexdigest()
 
 
 class Ownership(StrEnum):

@@ -163,6 +163,11 @@ class AirflowRest:
         rows = self._pages("variables", "variables", variable_key_pattern=f"{prefix}%")
         return {row["description"]: row["value"] for row in rows}
 
+    def forget_variables(self, prefix: str) -> None:
+        """Delete the Variables whose keys begin so."""
+        for row in self._pages("variables", "variables", variable_key_pattern=f"{prefix}%"):
+            self.request("DELETE", "variables", row["key"])
+
     # --- task instances ---
 
     def task_instances(self, dag_id: str, run_id: str) -> list[Json]:

@@ -116,6 +116,7 @@ async def _sweep(rest: AirflowRest, arguments: argparse.Namespace, *, dry_run: b
         scope,
         await _connections(rest),
         rest,
+        rest,
         say,
         progress,
     )

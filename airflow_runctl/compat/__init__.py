@@ -16,8 +16,8 @@ rest of the package imports it from here. In the order in which one reads it:
 - ``lineage.py``: OpenLineage's facet of a run; imported only where lineage is on.
 - ``database.py``: what only the metadata database of 2.11 tells.
 - ``dags.py``: for the Dag that the package ships.
-- ``api_server.py``, ``tables.py``, ``page_tables.py``: who asks Airflow 3, and what they may; its tables, and what only
-  the page asks of them. Only the API server loads them.
+- ``api_server.py``, ``tables.py``, ``archive.py``, ``page_tables.py``: who asks Airflow 3, and what they may; its
+  tables, what archived attempts hold there (3.4), and what only the page asks of them. Only the API server loads them.
 """
 
 from airflow_runctl.compat.channels import (

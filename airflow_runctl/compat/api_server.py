@@ -46,15 +46,17 @@ class Rights:
         self._user: Any = user
         self._manager: Any = get_auth_manager()
 
-    def dags(self, method: Any, dag_ids: Iterable[str]) -> frozenset[str]:
+    def dags(
+        self, method: Any, dag_ids: Iterable[str], entity: DagAccessEntity = DagAccessEntity.TASK_INSTANCE
+    ) -> frozenset[str]:
         """Return those of these Dags whose task instances the user may read, or edit.
 
         :param method: ``READ`` or ``EDIT``.
+        :param entity: something else of the Dags than task instances.
         """
         ids = sorted(set(dag_ids))
         teams = _teams_of(ids)
         details = {dag_id: DagDetails(id=dag_id, **teams.get(dag_id, {})) for dag_id in ids}
-        entity = DagAccessEntity.TASK_INSTANCE
         batch: list[Any] = [{"method": method, "access_entity": entity, "details": one} for one in details.values()]
         if not batch or self._manager.batch_is_authorized_dag(batch, user=self._user):
             return frozenset(ids)
@@ -63,6 +65,10 @@ class Rights:
             for dag_id, one in details.items()
             if self._manager.is_authorized_dag(method=method, access_entity=entity, details=one, user=self._user)
         )
+
+    def dags_with_xcoms(self, dag_ids: Iterable[str]) -> frozenset[str]:
+        """Return those of these Dags whose XComs the user may read."""
+        return self.dags(READ, dag_ids, DagAccessEntity.XCOM)
 
     def any_dag(self, method: Any) -> bool:
         """Return True if the user may read, or edit, the task instances of some Dag."""

@@ -154,25 +154,6 @@ def stored(key: str, where: TaskKey) -> tuple[Any, datetime | None] | None:
     return None if row is None else (as_stored(row[0]), row[1])
 
 
-def archived(key: str, where: TaskKey) -> list[Any]:
-    """Return what the earlier attempts of a task instance still hold as XCom ``key``; below 3.4 a start wipes that."""
-    if not OF_AN_ATTEMPT:
-        return []
-    from airflow.models import xcom
-
-    # The table, and not the model: Airflow leaves earlier attempts out of whatever asks for that.
-    tasks, rows = TaskInstance.__table__, xcom.XComModelV2
-    asked: Any = (
-        select(rows.value)
-        .join(tasks, rows.task_instance_id == tasks.c.id)
-        .where(rows.key == key, tasks.c.working_set.is_(None), tasks.c.region_index == where.map_index)
-        .where(*(tasks.c[name] == getattr(where, name) for name in PLACE[:-1]))
-        .order_by(tasks.c.try_number)
-    )
-    with create_session() as session:
-        return [as_stored(value) for value in session.scalars(asked)]
-
-
 def latest_attempt(where: TaskKey) -> Attempt | None:
     """Return the latest attempt of a task instance, or ``None``."""
     asked: Any = (

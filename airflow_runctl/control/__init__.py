@@ -63,6 +63,7 @@ In the order in which one reads them:
 ``errands.py``            what a person asked the API server for, done there or by a task
 ``strangers.py``          live runs at a vendor that Airflow does not know
 ``lost_starts.py``        starts of which nobody knows what came
+``archive.py``            runs that only an archived attempt knows of (Airflow 3.4)
 ``findings.py``           what a sweep says of each run
 ``sweep.py``              finding the runs whose owner is over, and stopping them
 ========================  =========================================================================================

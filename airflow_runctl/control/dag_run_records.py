@@ -115,6 +115,7 @@ async def _look_at(channel: Channel, where: TaskKey, *, running: bool) -> Found:
     if running:
         return Found(where, None, may_start=state in (None, STARTING), is_starting=state == STARTING)
     if state == AMBIGUOUS:
-        return Found(where, None, candidates=tuple(audit.get("candidates") or ()))
+        names = audit.get("candidates")
+        return Found(where, None, candidates=tuple(map(str, names)) if isinstance(names, list) else ())
     start = audit.get("start") if state == STARTING else None
     return Found(where, None, lost_start=start if isinstance(start, Mapping) else None)

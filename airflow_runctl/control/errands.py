@@ -8,7 +8,6 @@ only touched if the handle that lies at its place is that one, opens, and was se
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from airflow_runctl.compat import Channel
+from airflow_runctl.control.archive import Archive
 from airflow_runctl.control.by_hand import Hand
 from airflow_runctl.control.end_owner import Ended
 from airflow_runctl.control.inventory import ALL, Inventory, KnownRun, Scope
@@ -29,6 +29,7 @@ from airflow_runctl.runs import (
     OUTCOME_KEY,
     StopReason,
     TaskKey,
+    digest_of,
     printable,
 )
 
@@ -117,11 +118,6 @@ def named(runs: Sequence[KnownRun]) -> dict[TaskKey, str]:
     return {run.where: digest_of(run.handle) for run in runs}
 
 
-def digest_of(handle: Mapping[str, Any]) -> str:
-    """Return what tells a handle from every other one, and nothing about it."""
-    return hashlib.sha256(str(handle.get("token")).encode(errors="replace")).hexdigest()
-
-
 async def do(errand: Errand, hand: Hand) -> dict[str, Any]:
     """Do an errand.
 
@@ -149,10 +145,13 @@ async def do(errand: Errand, hand: Hand) -> dict[str, Any]:
     return ended(await asyncio.gather(*(one(*meant) for meant in errand.runs.items())))
 
 
-def sweeper(hand: Hand, rules: Rules, scope: Scope = ALL) -> Sweeper:
-    """Return what sweeps for a person."""
+def sweeper(hand: Hand, rules: Rules, scope: Scope = ALL, archive: Archive | None = None) -> Sweeper:
+    """Return what sweeps for a person.
+
+    :param archive: who can read what archived attempts hold; a task can not.
+    """
     note = StopNote(StopReason.LEFTOVER, hand.by, hand.text)
-    return Sweeper(hand.source, hand.channel, rules, note, scope, told=hand.told)
+    return Sweeper(hand.source, hand.channel, rules, note, scope, archive=archive, told=hand.told)
 
 
 def ended(runs: Sequence[Ended]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from airflow_runctl.runs import RunState, printable
+from airflow_runctl.runs import printable, state_in
 
 Event = Mapping[str, Any]
 
@@ -134,7 +134,8 @@ def _in_record(audit: Any, events: list[dict[str, Any]]) -> Iterator[Event]:
             why = f"{stop.get('reason')}: {stop['text']}" if stop.get("text") else stop.get("reason")
             more = {"by": stop.get("by"), "why": why, "outcome": stop.get("outcome") or "asked"}
             yield {"event": STOP, "at": at, **more, "seconds": stop.get("seconds"), **named}
-    is_over = named["state"] in {state.value for state in RunState if state.is_terminal}
+    state = state_in(audit)
+    is_over = state is not None and state.is_terminal
     if at is not None and is_over and not any(_is_end(event, run_id) for event in events):
         yield {"event": ENDED, "at": at, "by": stop.get("by"), "outcome": named["state"], **named}  # type: ignore[union-attr]
 

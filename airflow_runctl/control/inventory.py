@@ -29,10 +29,10 @@ from airflow_runctl.runs import (
     LIMITS,
     SHOWN,
     Ownership,
-    RunState,
     StopReason,
     TaskKey,
     printable,
+    state_in,
 )
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,22 @@ class LastAttempt:
     try_number: int
     ended_at: datetime | None = None
     note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A handle that an archived attempt holds (``archive.py``).
+
+    :param where: its task instance.
+    :param try_number: the attempt.
+    :param handle: the handle.
+    :param has_other: True if the latest attempt holds another one.
+    """
+
+    where: TaskKey
+    try_number: int
+    handle: Mapping[str, Any] = field(repr=False)
+    has_other: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +191,10 @@ def standing_of(attempt: LastAttempt | None, dag_run: str | None, ownership: Own
         return Standing.UNCLEAR, f"its task is {printable(state)}, which is no state that is known here"
     if ownership is Ownership.TASK or (ownership is None and state != "success"):
         return Standing.ORPHAN, f"its task is over ({state})"
-    return _of_dag_run(dag_run, ownership)
+    return after_its_dag_run(dag_run, ownership)
 
 
-def _of_dag_run(state: str | None, ownership: Ownership | None) -> tuple[Standing, str]:
+def after_its_dag_run(state: str | None, ownership: Ownership | None) -> tuple[Standing, str]:
     """Return whether there is an owner of a run that was left to its Dag run; or, unopened, perhaps to nobody."""
     if state in DAG_RUN_GOES_ON:
         return Standing.OWNED, f"its task is over, and its Dag run {state}"
@@ -202,6 +218,7 @@ class KnownRun:
     :param audit: what was recorded of it last.
     :param unread: why its records could not be read; it may be alive.
     :param past: the history of its task instance, if that was asked for.
+    :param left: the archived attempt that holds its handle, if only such a one does.
     """
 
     where: TaskKey
@@ -213,6 +230,7 @@ class KnownRun:
     audit: Stored | None = None
     unread: str | None = None
     past: Stored | None = field(default=None, repr=False)
+    left: Left | None = field(default=None, repr=False)
 
     @property
     def state(self) -> str:
@@ -241,8 +259,8 @@ class KnownRun:
     def seen(self) -> tuple[str | None, datetime | None]:
         """The vendor's word for its state that was recorded last, and when; nothing is while a run just goes on."""
         told = history.last_seen(history.read(self.past.value), self.run_id) if self.past else (None, None)
-        state = self._audit.get("state")
-        if not self._is_about_it or state not in set(RunState):
+        state = state_in(self._audit)
+        if not self._is_about_it or state is None:
             return told
         at = self.audit.at if self.audit else None
         if told[1] is not None and (at is None or told[1] > at):

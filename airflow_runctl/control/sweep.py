@@ -25,13 +25,14 @@ from typing import Final
 
 from airflow_runctl.compat import Channel
 from airflow_runctl.control import audit
+from airflow_runctl.control.archive import Archive, LeftRuns, standing_of_left
 from airflow_runctl.control.findings import Finding, Sweep, Swept
 from airflow_runctl.control.inventory import ALL, Inventory, KnownRun, Scope, Source, Standing, standing_of
 from airflow_runctl.control.lost_starts import FailedTasks, LostStart, LostStarts
 from airflow_runctl.control.stop import PROBLEMS, StopNote
 from airflow_runctl.control.stop_many import Connections, Target, record_end, stop_target
 from airflow_runctl.control.strangers import Stranger, strangers
-from airflow_runctl.exceptions import RunctlError
+from airflow_runctl.exceptions import NotFound, RunctlError
 from airflow_runctl.runs import Ownership, StopOutcome, StopResult
 from airflow_runctl.transport.retry import Patience
 
@@ -102,6 +103,7 @@ class Sweeper:
     :param scope: which runs are looked at.
     :param connections: further connections whose vendors' lists are compared, as vendor and id.
     :param failed: who knows which tasks have failed; ``None`` looks for no lost starts.
+    :param archive: who can read what archived attempts hold (Airflow 3.4); ``None`` looks at no such handle.
     :param told: told what is done.
     :param progress: told how many runs of how many were looked at.
     """
@@ -113,6 +115,7 @@ class Sweeper:
     scope: Scope = ALL
     connections: frozenset[tuple[str, str]] = frozenset()
     failed: FailedTasks | None = None
+    archive: Archive | None = None
     told: Callable[[str], None] = log.info
     progress: Callable[[int, int], None] = lambda done, of: None
 
@@ -130,7 +133,9 @@ class Sweeper:
         found = list(await asyncio.gather(*(self._judge(opened, run) for run in known)))
         if refused := self._not_even_asked(found):
             return Sweep(found, refused=refused)
-        found = list(await asyncio.gather(*map(self._ask_vendor, found)))
+        left, not_seen = await self._left(opened, found)
+        found = list(await asyncio.gather(*map(self._ask_vendor, [*found, *left])))
+        found = await self._without_what_is_over(found, dry_run=dry_run)
         first_strangers, unlisted = await self._strangers(opened, found)
         if first_strangers or _orphans(found):
             self.told(f"{_counted(found)}; a second look in {self.rules.look_again:.0f} s")
@@ -138,7 +143,7 @@ class Sweeper:
             found = list(await asyncio.gather(*map(self._look_again, found)))
         lasting = await self._lasting(opened, found, first_strangers)
         starts, unseen = await self._starts(opened, found)
-        sweep = Sweep(found, lasting, [*unlisted, *unseen], starts, self._too_many(found))
+        sweep = Sweep(found, lasting, [*not_seen, *unlisted, *unseen], starts, self._too_many(found))
         for orphan in sweep.orphans:
             if orphan.target is not None:
                 audit.orphan_found(orphan.target.run, orphan.status, by=self.note.by)
@@ -174,7 +179,8 @@ class Sweeper:
         return self._judge_opened(known, target)
 
     def _judge_opened(self, known: KnownRun, target: Target) -> Swept:
-        standing, why = standing_of(known.attempt, known.dag_run, _ownership(target))
+        facts = known.attempt, known.dag_run, _ownership(target)
+        standing, why = standing_of_left(known.left, *facts) if known.left else standing_of(*facts)
         if standing is Standing.UNCLEAR:
             return Swept(known, Finding.DOUBT, why, target)
         if standing is Standing.OWNED:
@@ -202,9 +208,15 @@ class Sweeper:
         vendor = target.access.vendor
         if not vendor.can_look(target.run):
             return Swept(known, Finding.DOUBT, f"{swept.why}, and {vendor.label} does not say if it is alive", target)
+        if known.left is not None and known.left.has_other and vendor.looks_by_name:
+            why = f"{swept.why}, which {vendor.label} does not tell from it"
+            return Swept(known, Finding.LEFT_ALONE, why, target)
         try:
             status = await target.access.adrive(vendor.status(target.run), LOOK_PATIENCE)
         except PROBLEMS as error:
+            if known.left is not None and isinstance(error, NotFound):
+                # It may have ended long ago; of a handle that somebody follows that would be a doubt.
+                return Swept(known, Finding.LEFT_ALONE, f"{vendor.label} finds no such run", target)
             return Swept(known, Finding.DOUBT, f"{swept.why}, and {vendor.label} does not say: {error}", target)
         except Exception as error:
             log.exception("%s cannot be looked at", swept.name)
@@ -222,7 +234,7 @@ class Sweeper:
         """Ask Airflow again about an orphan's owner."""
         assert swept.target is not None, "only what was opened is an orphan"
         try:
-            known = await Inventory(self.source).again(swept.known, _ownership(swept.target))
+            known = await self._known_again(swept.known, _ownership(swept.target))
         except Exception as error:
             said = str(error) if isinstance(error, RunctlError) else type(error).__name__
             return Swept(swept.known, Finding.DOUBT, f"Airflow did not say a second time: {said}", swept.target)
@@ -230,9 +242,41 @@ class Sweeper:
             return Swept(swept.known, Finding.OVER, "its handle is gone: it ended, or another attempt began")
         return self._judge_opened(known, swept.target)
 
+    async def _known_again(self, known: KnownRun, ownership: Ownership | None) -> KnownRun | None:
+        if known.left is None or self.archive is None:
+            return await Inventory(self.source).again(known, ownership)
+        return await LeftRuns(self.source, self.archive).again(known)
+
     def _too_many(self, found: Sequence[Swept]) -> str | None:
         why = self.rules.too_many(_orphans(found), len(found))
         return f"{why}: {DOUBTED}" if why else None
+
+    # -- what only archived attempts know of ------------------------------------------------------------------
+
+    async def _left(self, opened: Connections, found: Sequence[Swept]) -> tuple[list[Swept], list[str]]:
+        """Return the runs that only archived attempts know of, and why there may be more."""
+        if self.archive is None:
+            return [], []
+
+        async def elsewhere() -> frozenset[str]:
+            return _known_ids(found) | await self._ids_beyond_the_scope()
+
+        try:
+            known, is_all = await LeftRuns(self.source, self.archive).runs(self.scope, elsewhere)
+        except RunctlError as error:
+            return [], [f"What archived attempts left was not looked at: {error}"]
+        not_seen = [] if is_all else ["Of what archived attempts left, only the latest was looked at."]
+        return list(await asyncio.gather(*(self._judge(opened, run) for run in known))), not_seen
+
+    async def _without_what_is_over(self, found: Sequence[Swept], *, dry_run: bool) -> list[Swept]:
+        """Leave out what archived attempts left and is over, as most of it is; a sweep that acts lets it go."""
+        over = [one.known.left for one in found if one.finding is Finding.OVER and one.known.left is not None]
+        if over and not dry_run and self.archive is not None:
+            try:
+                await self.archive.let_go(over)
+            except RunctlError as error:
+                self.told(f"{len(over)} handles of runs that are over stay with archived attempts: {error}")
+        return [one for one in found if one.finding is not Finding.OVER or one.known.left is None]
 
     # -- what Airflow does not know --------------------------------------------------------------------------
 
@@ -288,7 +332,18 @@ class Sweeper:
             return (await self._owner_now(swept)).finding is Finding.ORPHAN
 
         self.told(f"{now.name} of {now.known.where}: stopping it, since {now.why}")
-        report = await stop_target(self.channel, now.target, self.note, self.rules.timeout, still_wanted=still_wanted)
+        report = await stop_target(
+            self.channel,
+            now.target,
+            self.note,
+            self.rules.timeout,
+            records=now.known.left is None,
+            still_wanted=still_wanted,
+        )
+        if now.known.left is not None and report.result is not None and report.result.outcome is StopOutcome.STOPPED:
+            audit.ended(
+                now.target.run, report.result.status, self.note.by, stopped=True
+            )  # no record of its own says it
         return Swept(now.known, Finding.ORPHAN, now.why, now.target, swept.status, report)
 
 

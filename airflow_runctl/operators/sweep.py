@@ -123,7 +123,7 @@ class SweepRunsOperator(BaseOperator):
         note = StopNote(StopReason.LEFTOVER, f"task {self.task_id}", self.stop_reason)
         scope = Scope(vendor=self.only_vendor, dag_id=self.only_dag_id)
         channel = RestChannel(rest, BlockingChannel(writable=False))
-        return Sweeper(rest, channel, rules, note, scope, failed=rest, told=self.log.info)
+        return Sweeper(rest, channel, rules, note, scope, failed=rest, archive=rest, told=self.log.info)
 
     def _log(self, sweep: Sweep) -> None:
         from airflow_runctl.control.findings import Finding

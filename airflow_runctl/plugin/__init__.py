@@ -18,6 +18,7 @@ In the order in which one reads them:
 - ``ways.py``: which way an act takes: here, by the maintenance Dag, or by hand on a worker.
 - ``reading.py``: the routes that read.
 - ``history.py``: the routes that tell what became of runs.
+- ``archive.py``: the routes that show a sweep what archived attempts left (Airflow 3.4), and let it go.
 - ``acting.py``: the routes that act.
 - ``scripts.py``: gives out the scripts of the page.
 

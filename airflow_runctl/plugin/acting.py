@@ -74,7 +74,7 @@ async def sweep_runs(actor: Actor, act: SweepAct, request: Request) -> SweepAnsw
     )
     if acts_here():
         hand = ways.hand(act.reason, act.timeout)
-        return SweepAnswer(**swept(await apart(sweeper(hand, rules, scope).run(dry_run=act.dry_run))))
+        return SweepAnswer(**swept(await apart(sweeper(hand, rules, scope, source).run(dry_run=act.dry_run))))
     runs = await Inventory(source).runs(scope)
     errand = Errand(ErrandAct.SWEEP, named(runs), act.reason, act.timeout, rules, act.dry_run)
     answer = await ways.errand(errand, act.timeout)

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 
 from airflow_runctl import __version__
 from airflow_runctl.exceptions import AirflowRefused, AirflowUnreachable, RunctlError, WrongArgument
-from airflow_runctl.plugin import acting, history, reading
+from airflow_runctl.plugin import acting, archive, history, reading
 from airflow_runctl.plugin.login import Reader
 from airflow_runctl.plugin.words import Refusal
 
@@ -40,6 +40,7 @@ app = FastAPI(
 )
 app.include_router(reading.router)
 app.include_router(history.router)
+app.include_router(archive.router)
 app.include_router(acting.router)
 
 

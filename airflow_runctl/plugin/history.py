@@ -21,7 +21,7 @@ from airflow_runctl.plugin.login import Reader
 from airflow_runctl.plugin.reading import Readable
 from airflow_runctl.plugin.source import asked
 from airflow_runctl.plugin.words import Event, Lengths, Record, Records, Run, Stops, Summary, Where, Window
-from airflow_runctl.runs import AUDIT_KEY, HANDLE_KEY, HISTORY_KEY, SHOWN, RunState, TaskKey, printable
+from airflow_runctl.runs import AUDIT_KEY, HANDLE_KEY, HISTORY_KEY, SHOWN, TaskKey, printable, state_in
 
 MOST: Final = 500
 """XComs that are read of a Dag run."""
@@ -130,9 +130,9 @@ def _lengths(rows: Iterable[Kept]) -> list[Lengths]:
     took: dict[tuple[str, str], list[float | None]] = defaultdict(list)
     for row in rows:
         audit = _mapping(row)
-        state, vendor = audit.get("state"), audit.get("vendor")
-        if state in set(RunState) and RunState(state).is_terminal and vendor is not None:
-            took[printable(vendor), str(state)].append(_seconds(audit.get("started_at"), row.at))
+        ended, vendor = state_in(audit), audit.get("vendor")
+        if ended is not None and ended.is_terminal and vendor is not None:
+            took[printable(vendor), ended.value].append(_seconds(audit.get("started_at"), row.at))
     found = []
     for (vendor, state), all_of_them in sorted(took.items()):
         known = [one for one in all_of_them if one is not None]

@@ -44,6 +44,10 @@ class Caller:
         """Return those of these Dags whose task instances the user may read, or edit."""
         return await asyncio.to_thread(self.rights.dags, method, frozenset(dag_ids))
 
+    async def may_sweep(self, dag_ids: Iterable[str]) -> frozenset[str]:
+        """Return those of these Dags whose task instances the user may edit, and whose XComs read."""
+        return await asyncio.to_thread(self.rights.dags_with_xcoms, await self.may(EDIT, dag_ids))
+
 
 async def caller(
     request: Request,

@@ -6,15 +6,17 @@ What one look at the tables told is given out once; whoever asks again, as right
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Final, TypeVar
 
-from airflow_runctl.compat import tables
-from airflow_runctl.control.inventory import LastAttempt, Scope, Stored
+from airflow_runctl.compat import archive, tables
+from airflow_runctl.control.archive import BESIDE as LEFT_BESIDE
+from airflow_runctl.control.archive import LOOK_BACK, MOST, READ, candidate
+from airflow_runctl.control.inventory import LastAttempt, Left, Scope, Stored
 from airflow_runctl.exceptions import AirflowUnreachable
-from airflow_runctl.runs import AUDIT_KEY, HISTORY_KEY, TaskKey
+from airflow_runctl.runs import AUDIT_KEY, HANDLE_KEY, HISTORY_KEY, TaskKey, digest_of
 
 T = TypeVar("T")
 
@@ -78,7 +80,40 @@ class Tables:
 
     async def earlier(self, key: str, where: TaskKey) -> list[Any]:
         """Return what the earlier attempts of a task instance still hold as XCom ``key`` (3.4 and newer)."""
-        return await asked(tables.archived)(key, where)
+        return await asked(archive.archived)(key, where)
+
+    async def left(self, scope: Scope) -> tuple[list[Left], bool]:
+        """Return what archived attempts left (3.4 and newer), as far as no record says that it is of no use."""
+        found = await self._archived(scope)
+        left = [one for one in map(_left, found) if one is not None]
+        return left[:MOST], len(found) < READ and len(left) <= MOST
+
+    async def let_go(self, over: Sequence[Left]) -> None:
+        """Take out handles of archived attempts."""
+        for where in {one.where for one in over}:
+            meant = {(one.try_number, digest_of(one.handle)) for one in over if one.where == where}
+            await self.drop(where, meant)
+
+    async def drop(self, where: TaskKey, meant: Collection[tuple[int, str]]) -> None:
+        """Take out those handles that archived attempts of a task instance hold and that are meant.
+
+        :param meant: number of each attempt, and the digest of its handle.
+        """
+        scope = Scope(dag_id=where.dag_id, run_id=where.run_id, task_id=where.task_id, map_index=where.map_index)
+        ids = [
+            one.attempt_id
+            for one in await self._archived(scope)
+            if isinstance(one.value, Mapping) and (one.try_number, digest_of(one.value)) in meant
+        ]
+        await asked(archive.drop_archived)(HANDLE_KEY, ids)
+
+    async def _archived(self, scope: Scope) -> list[archive.Archived]:
+        since = datetime.now(UTC) - LOOK_BACK
+        dag_ids = await self._may(await asked(archive.dags_with_archived)(HANDLE_KEY, since, scope.dag_id))
+        if not dag_ids:
+            return []
+        place = {"run_id": scope.run_id, "task_id": scope.task_id, "map_index": scope.map_index}
+        return await asked(archive.held_by_archived)(HANDLE_KEY, LEFT_BESIDE, dag_ids, since, READ, **place)
 
     async def attempt(self, where: TaskKey) -> LastAttempt | None:
         """Return the latest attempt of a task instance, or ``None``."""
@@ -102,3 +137,7 @@ class Tables:
     async def time_limit(self, where: TaskKey) -> float | None:
         """Return the seconds of the task's ``execution_timeout``, or ``None``."""
         return await self._limit(where)
+
+
+def _left(one: archive.Archived) -> Left | None:
+    return candidate(one.where, one.try_number, one.value, one.beside, one.latest)

@@ -136,6 +136,41 @@ class SweepAct(Question):
     timeout: Seconds = Field(30.0, description="seconds in which each stop has to be confirmed")
 
 
+class Archives(Question):
+    """Of which Dag's archived attempts is asked, or of which task instance's."""
+
+    dag_id: Name | None = Field(None, description="only of this Dag; else of all that the user may sweep")
+    dag_run_id: Name | None = None
+    task_id: Name | None = None
+    map_index: MapIndex | None = None
+
+    def scope(self) -> Scope:
+        """Return the same in the inventory's words."""
+        return Scope(dag_id=self.dag_id, run_id=self.dag_run_id, task_id=self.task_id, map_index=self.map_index)
+
+
+class OverThere(Question):
+    """The handle of an archived attempt whose run is over."""
+
+    dag_id: Name
+    dag_run_id: Name
+    task_id: Name
+    map_index: MapIndex = -1
+    try_number: int = Field(ge=0, le=2**31 - 1, description="the attempt")
+    digest: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the handle's token")
+
+    @property
+    def key(self) -> TaskKey:
+        """The task instance."""
+        return TaskKey(self.dag_id, self.dag_run_id, self.task_id, self.map_index)
+
+
+class LetGo(Question):
+    """Which handles are taken out, since their runs are over."""
+
+    over: list[OverThere] = Field(max_length=100)
+
+
 class TestAct(Question):
     """Which connection is tried."""
 
@@ -333,6 +368,25 @@ class SweepAnswer(BaseModel):
     refused: str | None = Field(None, description="why nothing was stopped though there are orphans")
     may_be_alive: bool
     dag_run_id: str | None = Field(None, description="the run of the maintenance Dag that does it, if one does")
+
+
+class ArchivedHandle(BaseModel):
+    """What an archived attempt left."""
+
+    dag_id: str
+    dag_run_id: str
+    task_id: str
+    map_index: int
+    try_number: int = Field(description="the attempt")
+    handle: dict[str, Any] = Field(description="the sealed handle, as it lies in the XCom")
+    has_other: bool = Field(description="true if the latest attempt holds another one")
+
+
+class ArchivedHandles(BaseModel):
+    """What archived attempts left, the latest first; none below Airflow 3.4."""
+
+    handles: list[ArchivedHandle]
+    is_all: bool = Field(description="false if there are more")
 
 
 class Tried(BaseModel):

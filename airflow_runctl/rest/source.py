@@ -6,14 +6,15 @@ may be alive. Works with Airflow 3.1 and newer; what was added since is not need
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from airflow_runctl.control.inventory import LastAttempt, Scope, Stored
+from airflow_runctl.control.inventory import LastAttempt, Left, Scope, Stored
 from airflow_runctl.exceptions import AirflowUnreachable
 from airflow_runctl.rest.answers import check_marked, time_limit_in
 from airflow_runctl.rest.calls import Calls
+from airflow_runctl.rest.runctl_api import NoApi, RunctlApi
 from airflow_runctl.runs import TaskKey, as_stored
 
 PAGE: Final = 100
@@ -34,7 +35,14 @@ class AirflowRest:
     """
 
     def __init__(self, calls: Calls) -> None:
-        from airflow_client.client.api import connection_api, dag_run_api, task_api, task_instance_api, x_com_api
+        from airflow_client.client.api import (
+            connection_api,
+            dag_run_api,
+            task_api,
+            task_instance_api,
+            version_api,
+            x_com_api,
+        )
 
         self.calls = calls
         self.xcoms = x_com_api.XComApi(calls.client)
@@ -42,6 +50,7 @@ class AirflowRest:
         self._dag_runs = dag_run_api.DagRunApi(calls.client)
         self._task_of_dag = task_api.TaskApi(calls.client)
         self._connections = connection_api.ConnectionApi(calls.client)
+        self._version = version_api.VersionApi(calls.client)
 
     async def places(self, key: str, scope: Scope) -> list[TaskKey]:
         """Return the task instances that hold an XCom ``key``."""
@@ -158,6 +167,25 @@ class AirflowRest:
                 break
         return found
 
+    async def left(self, scope: Scope) -> tuple[list[Left], bool]:
+        """Return what archived attempts left, as only our own API in the API server can tell.
+
+        :raises AirflowUnreachable: if an Airflow that archives attempts (3.4 and newer) has no such API.
+        """
+        try:
+            return await RunctlApi(self.calls).archived(scope)
+        except NoApi as error:
+            answer = await self.calls.ask(
+                self._version.get_version_without_preload_content, to="tell its version", right="log in"
+            )
+            if _is_older((answer or {}).get("version"), ARCHIVES):
+                return [], True
+            raise AirflowUnreachable(str(error)) from error
+
+    async def let_go(self, over: Sequence[Left]) -> None:
+        """Take out handles of archived attempts whose runs are over."""
+        await RunctlApi(self.calls).let_go(over)
+
     async def connections(self, types: frozenset[str]) -> frozenset[tuple[str, str]]:
         """Return type and id of the connections of these types that Airflow stores itself."""
         listing = self._connections.get_connections_without_preload_content
@@ -187,6 +215,15 @@ class AirflowRest:
             right=EDIT_TASKS,
         )
         check_marked(answer, where)
+
+
+ARCHIVES: Final = (3, 4)
+"""The first Airflow that keeps attempts with their XComs."""
+
+
+def _is_older(version: object, than: tuple[int, int]) -> bool:
+    parts = str(version).split(".")[:2]
+    return all(part.isdecimal() for part in parts) and tuple(map(int, parts)) < than
 
 
 def _moment(text: object) -> datetime | None:

@@ -513,6 +513,9 @@ class Vendor(ABC):
     can_glance: ClassVar[bool] = False
     """Whether :meth:`glance` is there: a list that says of many runs how they are, in few requests."""
 
+    looks_by_name: ClassVar[bool] = False
+    """Whether a look at a run may tell of a later one of the same name."""
+
     filters: ClassVar[frozenset[str]] = frozenset()
     """What live runs can be searched by (:meth:`live_runs`); none where the vendor cannot tell."""
 

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from airflow_runctl.runs import TaskKey
+from airflow_runctl.runs import TaskKey, digest_of
 
 TOKEN = "airflow-token-marked-secret"
 USER = {"username": "sweeper", "password": "password-marked-secret"}
@@ -49,6 +49,9 @@ class AirflowServer:
     on_fail: Callable[[TaskKey], None] = lambda where: None
     before: Callable[[str, TaskKey | None], None] = lambda kind, where: None
     execution_timeout: dict[str, int] | None = None
+    version: str = "3.3.2"
+    archived: list[dict[str, Any]] | None = None
+    """What archived attempts left, as our own API in the API server shows it; ``None`` without that API."""
 
     def __enter__(self) -> AirflowServer:
         self._lock = threading.Lock()
@@ -101,12 +104,15 @@ class AirflowServer:
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         if path == ["auth", "token"] and body == USER:
             return 201, {"access_token": TOKEN}
-        if path[:2] != ["api", "v2"]:
+        if path[0] == "runctl" and self.archived is not None:
+            kind, answer, where = f"{method} archived", lambda: self._archived(method, body), None
+        elif path[:2] == ["api", "v2"]:
+            kind, answer, where = self._route(method, path[2:], query, body)
+        else:
             return 404, {"detail": "Not Found"}
-        kind, answer, where = self._route(method, path[2:], query, body)
         with self._lock:
             self.calls[kind] += 1
-        if login != f"Bearer {TOKEN}":
+        if login != f"Bearer {TOKEN}" and kind != "GET version":
             return 401, {"detail": "Not authenticated"}
         if kind in self.refused:
             return 403, {"detail": "Forbidden"}
@@ -146,12 +152,17 @@ class AirflowServer:
                 return "GET dagRun", lambda: (200, {"state": state}) if state else _missing("DagRun"), None
             case ["dags", _, "tasks", _]:
                 return "GET task", lambda: (200, {"execution_timeout": self.execution_timeout}), None
-            case ["connections"]:
-                rows = {"connections": self.connections, "total_entries": len(self.connections)}
-                return "GET connections", lambda: (200, rows), None
-            case ["variables"]:
-                return "GET variables", lambda: (200, {"variables": [], "total_entries": 0}), None
+            case [name] if name in (rest := self._rest()):
+                return f"GET {name}", lambda: (200, rest[name]), None
         return "unknown", lambda: (404, {"detail": "Not Found"}), None
+
+    def _rest(self) -> dict[str, Any]:
+        """Return what is answered to the question for all of something."""
+        return {
+            "version": {"version": self.version},
+            "connections": {"connections": self.connections, "total_entries": len(self.connections)},
+            "variables": {"variables": [], "total_entries": 0},
+        }
 
     def _list(self, wanted: tuple[str, str, str], query: dict[str, str]) -> Answer:
         found = [
@@ -169,6 +180,14 @@ class AirflowServer:
             for where in found[offset : offset + limit]
         ]
         return 200, {"xcom_entries": entries, "total_entries": len(found)}
+
+    def _archived(self, method: str, body: Any) -> Answer:
+        assert self.archived is not None
+        if method == "GET":
+            return 200, {"handles": self.archived, "is_all": True}
+        digests = {one["digest"] for one in body["over"]}
+        self.archived = [one for one in self.archived if digest_of(one["handle"]) not in digests]
+        return 204, None
 
     def _failed(self, query: dict[str, str]) -> Answer:
         assert query["order_by"] == "-end_date"

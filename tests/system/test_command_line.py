@@ -22,7 +22,7 @@ from demo.real_airflow import RealAirflow
 from tests.places import ROOT
 from tests.system.cases import Case, Cases
 from tests.system.conftest import EXAMPLES, HERE, QUICK
-from tests.system.versions import AIRFLOW
+from tests.system.versions import AIRFLOW, each_version
 
 pytestmark = [
     pytest.mark.skipif(AIRFLOW < (3, 1), reason="the client of the REST API does not speak to Airflow 2.11"),
@@ -277,6 +277,40 @@ def test_one_of_several_mapped_runs_is_stopped(
     assert states == ["deferred", "failed", "deferred"]
     assert case.open() == 2
     own_airflow.mark_dag_run(case.dag_id, case.run_id, "failed")
+    case.wait_until_stopped()
+
+
+@each_version
+@pytest.mark.skipif(AIRFLOW < (3, 4), reason="Airflow archives attempts with their XComs from 3.4 on")
+def test_a_run_that_only_an_archived_attempt_knows_of(
+    own_airflow: RealAirflow, own_sandbox: Sandbox, shell: Shell
+) -> None:
+    """Its worker was lost, what a clear would leave to the next attempt too, and the next one has a run of its own."""
+    [case] = watched([Cases(own_airflow, own_sandbox).start("plain_vectorshift_worker", "vectorshift")], "running")
+    lost = case.wait_for_handle()["run_id"]
+    os.kill(own_airflow.task_process(case.dag_id, case.run_id, "run"), signal.SIGKILL)
+    case.wait_for_state("failed")
+    own_airflow.forget_variables("airflow_runctl.")
+    own_airflow.clear_task(case.dag_id, case.run_id, "run")
+    case.wait_for_state("running")
+    other = case.wait_for_handle()["run_id"]
+    assert (other != lost, case.open()) == (True, 2)
+
+    only = f"--dag-id {case.dag_id} --dag-run-id {case.run_id}"
+    assert [row["run_id"] for row in shell(f"list {only} -o json").rows] == [other]
+    dry = shell(f"sweep {QUICKLY} {only}")
+    [row] = [row for row in dry.rows if "task" in row]
+    assert (dry.code, row["task"], row["finding"]) == (MAY_BE_ALIVE, place(case), "orphan")
+    assert row["why"] == "attempt 1 left it, and attempt 2 (running) has recorded another run"
+    assert case.open() == 2
+    swept = shell(f"sweep {QUICKLY} {only} --yes")
+    [row] = [row for row in swept.rows if "task" in row]
+    assert (swept.code, row["outcome"]) == (DONE, "stopped"), swept.err
+    assert {run["run_id"]: run["open"] for run in case.runs()} == {lost: False, other: True}
+    again = shell(f"sweep {QUICKLY} {only} --yes")
+    assert (again.code, [row for row in again.rows if "task" in row]) == (DONE, []), again.err
+    assert case.state() == "running"
+    own_airflow.mark_task(case.dag_id, case.run_id, "run", "failed")
     case.wait_until_stopped()
 
 

@@ -106,6 +106,7 @@ class Axiom(Vendor):
     # Once only: it has no word for a run that is stopping, and each call counts among the 100 a minute.
     stop_again_after: ClassVar[tuple[float, ...]] = (30.0,)
     can_glance: ClassVar[bool] = True
+    looks_by_name: ClassVar[bool] = True
     operations: ClassVar[frozenset[Operation]] = frozenset(
         {Operation.START, Operation.WATCH, Operation.STOP, Operation.LIST, Operation.TEST}
     )

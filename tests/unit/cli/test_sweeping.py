@@ -6,7 +6,7 @@ import pytest
 
 from airflow_runctl.cli.exit_codes import ExitCode
 from airflow_runctl.runs import TaskKey
-from tests.servers.airflow_rest import AirflowServer
+from tests.servers.airflow_rest import AirflowServer, Task
 from tests.unit.cli.conftest import Shell
 from tests.unit.known_runs import CONN_ID, Runs
 
@@ -146,4 +146,80 @@ def test_a_task_instance_that_is_gone_is_a_doubt(shell: Shell, server: AirflowSe
     result = shell(f"{SWEEP} --yes")
     assert result.code == ExitCode.MAY_BE_ALIVE
     assert result.rows[0]["why"] == "Airflow has no such task instance any more"
+    assert runs.open() == {run_id}
+
+
+# -- what archived attempts left (Airflow 3.4) -------------------------------------------------------------------
+
+
+def left(runs: Runs, server: AirflowServer, name: str, state: str = "failed", *, own: bool = False) -> str:
+    """Leave a run at an attempt that was archived since; return its id."""
+    run_id, where = runs.alive(name), TaskKey("nightly", "scheduled__1", name)
+    place = {"dag_id": where.dag_id, "dag_run_id": where.run_id, "task_id": name, "map_index": -1, "try_number": 1}
+    server.archived = [
+        *(server.archived or ()),
+        {**place, "handle": runs.handle(name, run_id, where), "has_other": own},
+    ]
+    server.tasks[where] = Task(state, try_number=2)
+    server.dag_runs[where.dag_id, where.run_id] = "running"
+    return run_id
+
+
+def test_what_an_archived_attempt_left_is_named_and_stopped(shell: Shell, server: AirflowServer, runs: Runs) -> None:
+    orphan, alive = left(runs, server, "load", "running", own=True), runs.add("alive", "running")
+    looked = shell(SWEEP)
+    assert (looked.code, [row["finding"] for row in looked.rows]) == (ExitCode.MAY_BE_ALIVE, ["orphan"])
+    assert looked.rows[0]["why"] == "attempt 1 left it, and attempt 2 (running) has recorded another run"
+    assert runs.open() == {orphan, alive}
+    swept = shell(f"{SWEEP} --yes")
+    assert (swept.code, [row["outcome"] for row in swept.rows]) == (ExitCode.DONE, ["stopped"])
+    assert runs.open() == {alive}
+    again = shell(f"{SWEEP} --yes")
+    assert (again.code, again.rows, server.archived) == (ExitCode.DONE, [], [])
+
+
+def test_a_hundred_of_them_take_two_questions_each_and_what_is_let_go_none(
+    shell: Shell, server: AirflowServer, runs: Runs
+) -> None:
+    gone = left(runs, server, "load-0", "success")
+    runs.box.set_run(gone, "stopped")
+    for number in range(1, 100):
+        name, where = f"load-{number}", TaskKey("nightly", "scheduled__1", f"load-{number}")
+        handle = runs.handle("load-0", gone, where)
+        assert server.archived is not None
+        server.archived.append({**server.archived[0], "task_id": name, "handle": handle})
+        server.tasks[where] = Task("success", try_number=2)
+    shell("list -o json")
+    assert sum(server.calls.values()) == 1, "a list does not ask for them"
+    server.calls.clear()
+    assert shell(f"{SWEEP} --yes").code == ExitCode.DONE
+    assert (server.calls["GET archived"], server.calls["POST archived"]) == (1, 1)
+    assert (server.calls["GET taskInstance"], server.calls["GET dagRun"]) == (100, 1)
+    first = sum(server.calls.values()) - 101
+    server.calls.clear()
+    assert shell(f"{SWEEP} --yes").code == ExitCode.DONE
+    assert sum(server.calls.values()) == first - 1
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [("3.3.2", False), ("3.4.0", True), ("3.10.1", True), ("4.0.0", True), ("odd", True)],
+)
+def test_without_our_api_it_is_said_where_attempts_are_archived(
+    shell: Shell, server: AirflowServer, runs: Runs, version: str, said: bool
+) -> None:
+    orphan = runs.add("orphan", "failed", "failed")
+    server.version = version
+    result = shell(f"{SWEEP} --yes")
+    assert (result.code, orphan in runs.open()) == (ExitCode.DONE, False)
+    assert ("What archived attempts left was not looked at: Airflow at" in result.err) is said
+    assert ("has no API of airflow-runctl" in result.err) is said
+
+
+def test_whoever_may_not_see_it_is_told_which_right_is_missing(shell: Shell, server: AirflowServer, runs: Runs) -> None:
+    run_id = left(runs, server, "load")
+    server.refused = {"GET archived"}
+    result = shell(f"{SWEEP} --yes")
+    assert result.code == ExitCode.DONE
+    assert "lacks the right to edit the task instances of the Dag, and to read its XComs" in result.err
     assert runs.open() == {run_id}

@@ -215,3 +215,16 @@ def test_a_run_is_looked_at_again_only_if_it_is_the_same(change: dict[str, Any],
     assert (again is not None) == same
     del facts.xcoms[where, HANDLE_KEY]
     assert asyncio.run(Inventory(facts).again(run)) is None
+
+
+@pytest.mark.parametrize("state", [["stopped"], {"stopped": 1}, 7, "nonsense", None])
+def test_a_state_that_is_none_hides_no_run(state: Any) -> None:
+    """Whoever may write XComs can write an audit record."""
+    facts = Facts()
+    where = facts.add()
+    stop = {"reason": ["by_hand"], "asked_at": BEGAN.isoformat(), "seconds": "long"}
+    shown = {name: HANDLE[name] for name in ("run_id", "started_at")}
+    facts.xcoms[where, AUDIT_KEY] = {**shown, "state": state, "vendor_state": "Ended", "stop": stop}
+    [run] = known(facts)
+    assert run.out(BEGAN)["vendor_state"] is None
+    assert "ended" not in [event["event"] for event in run.history]

@@ -99,6 +99,7 @@ class World:
         handle: Any = None,
         audit: Any = None,
         run_id: str = "r1",
+        try_number: int = 1,
     ) -> TaskKey:
         """Add a task instance that holds a handle, or only what became of its run."""
         from airflow.models.dagrun import DagRun
@@ -118,7 +119,7 @@ class World:
             task = {"id": id_of(number), "dag_id": dag_id, "run_id": run_id, "task_id": task_id, "state": state}
             rest = {"pool": "default_pool", "pool_slots": 1, "executor_config": {}, "queue": "default"}
             current = {"working_set": True} if "working_set" in tasks.c else {}
-            session.execute(tasks.insert().values(**task, **rest, **current, try_number=1, max_tries=0))
+            session.execute(tasks.insert().values(**task, **rest, **current, try_number=try_number, max_tries=0))
         for key, value in ((HANDLE, handle), (AUDIT, audit)):
             if value is not None:
                 tables.store(key, value, where)
