@@ -12,10 +12,10 @@ from airflow_runctl.cli.over_api import OverApi, connections_here, over_the_api,
 from airflow_runctl.cli.reach import channel_of
 from airflow_runctl.cli.screen import print_rows, progress, say
 from airflow_runctl.control.findings import Finding, Sweep
-from airflow_runctl.control.inventory import Inventory, Standing
+from airflow_runctl.control.inventory import Inventory, KnownRun, Scope, Standing
 from airflow_runctl.control.stop import StopNote
 from airflow_runctl.control.sweep import Rules, Sweeper
-from airflow_runctl.exceptions import AirflowRefused
+from airflow_runctl.exceptions import AirflowRefused, RunctlError
 from airflow_runctl.hooks.base import vendors
 from airflow_runctl.rest.calls import awaited
 from airflow_runctl.rest.runctl_api import LONGEST_WAIT, NoApi, RunctlApi
@@ -49,8 +49,11 @@ async def _over_the_api(rest: AirflowRest, arguments: argparse.Namespace, *, dry
 
     :returns: what it came to; ``None`` if the sweep is to be made from here.
     """
-    runs = await Inventory(rest).runs(scope_of(arguments))
-    closed = await unreadable_here(connections_here(rest), [one for one in runs if one.standing is not Standing.OWNED])
+    scope = scope_of(arguments)
+    runs = await Inventory(rest).runs(scope)
+    left = await _left(rest, scope)
+    apparent = [one for one in (*runs, *left) if one.standing is not Standing.OWNED]
+    closed = await unreadable_here(connections_here(rest), apparent)
     if not closed:
         return None
     if arguments.dag_run_id or arguments.task_id:
@@ -75,8 +78,20 @@ async def _over_the_api(rest: AirflowRest, arguments: argparse.Namespace, *, dry
         say(str(error))
         return None
     if answer.get("dag_run_id") and answer.get("may_be_alive") and not answer.get("runs"):
-        answer = await over.awaited_outcome(str(answer["dag_run_id"]), seconds + LONGEST_WAIT)
+        answer = {**await over.awaited_outcome(str(answer["dag_run_id"]), seconds + LONGEST_WAIT), "by_dag": True}
+    if left and (answer.get("dag_run_id") or answer.get("by_dag")):
+        say(f"{len(left)} handles that archived attempts left were not looked at: a task cannot read them.")
     return answer
+
+
+async def _left(rest: AirflowRest, scope: Scope) -> list[KnownRun]:
+    """Return what archived attempts left, whose owners are not asked for yet; what cannot be read the sweep says."""
+    try:
+        found, _ = await rest.left(scope)
+    except RunctlError:
+        return []
+    meant = (one for one in found if scope.has_handle(one.handle))
+    return [KnownRun(one.where, one.handle, None, None, Standing.UNCLEAR, "", left=one) for one in meant]
 
 
 def _tell_answer(answer: dict[str, Any], arguments: argparse.Namespace, *, dry_run: bool) -> ExitCode:

@@ -22,6 +22,7 @@ from tests.unit.connections import Connections
 from tests.unit.known_runs import CONN_ID, Runs
 from tests.unit.plugin.conftest import World
 from tests.unit.plugin.test_acting import acts_here, kill, maintenance, runs
+from tests.unit.plugin.test_archive import Attempts
 
 __all__ = ["acts_here", "kill", "maintenance", "runs"]
 
@@ -225,3 +226,21 @@ def test_a_resume_says_what_came_of_it(shell: Shell, runs: Runs, acts_here: None
     assert result.code == ExitCode.FAILED
     assert result.rows[0]["error"]
     assert OVER in result.err
+
+
+@pytest.mark.skipif(not tables.OF_AN_ATTEMPT, reason="Airflow archives attempts with their XComs from 3.4 on")
+@pytest.mark.parametrize("way", ["here", "maintenance"])
+def test_what_an_archived_attempt_left_is_swept_by_the_api_server_alone(
+    shell: Shell, runs: Runs, world: World, way: str, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue({"here": "acts_here", "maintenance": "maintenance"}[way])
+    run_id = runs.add("load", "failed", "failed")
+    Attempts(world).archive(runs.made[run_id])
+    world.add("nightly", "load", "failed", "failed", run_id="scheduled__1", try_number=2)
+    result = shell("sweep --yes --look-again 0 --max-share 1 --timeout 5 -o json")
+    assert (result.code, OVER in result.err) == (ExitCode.DONE, True), result.err
+    if way == "here":
+        assert ([row["outcome"] for row in result.rows], runs.open()) == (["stopped"], set())
+        return
+    assert "1 handles that archived attempts left were not looked at: a task cannot read them." in result.err
+    assert (result.rows, runs.open()) == ([], {run_id})
