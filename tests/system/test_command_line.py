@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def own_airflow(
 ) -> Iterator[RealAirflow]:
     """An Airflow that knows no run but those of this file."""
     with RealAirflow(
-        dag_folders=[HERE / "dags", EXAMPLES],
+        dag_folders=[HERE / "dags", HERE / "dags_with_maintenance", EXAMPLES],
         environment={**own_sandbox.connections, **importable},
         config=QUICK,
         database=airflow_database,
@@ -278,6 +278,53 @@ def test_one_of_several_mapped_runs_is_stopped(
     assert case.open() == 2
     own_airflow.mark_dag_run(case.dag_id, case.run_id, "failed")
     case.wait_until_stopped()
+
+
+@pytest.fixture
+def shell_without_connections(shell: Shell, own_sandbox: Sandbox) -> Shell:
+    """A shell on a machine that can read none of Airflow's connections."""
+    environment = {name: value for name, value in shell.environment.items() if name not in own_sandbox.connections}
+    return replace(shell, environment=environment)
+
+
+def test_where_no_connection_can_be_read_the_api_server_does_it(
+    own_airflow: RealAirflow, own_sandbox: Sandbox, shell_without_connections: Shell
+) -> None:
+    """It may speak to no vendor: what is not done through a task is done by the maintenance Dag."""
+    shell, cases = shell_without_connections, Cases(own_airflow, own_sandbox)
+    followed = cases.start("plain_vectorshift_deferred", "vectorshift")
+    lost = cases.start("plain_snaplogic_worker", "snaplogic")
+    watched([followed], "deferred")
+    watched([lost], "running")
+    os.kill(own_airflow.task_process(lost.dag_id, lost.run_id, "run"), signal.SIGKILL)
+    lost.wait_for_state("failed")
+    ids = {}
+    for case in (followed, lost):
+        listed = shell(f"list --dag-id {case.dag_id} --dag-run-id {case.run_id} -o json")
+        [row] = listed.rows
+        assert (listed.code, row["standing"]) == ((DONE, "owned") if case is followed else (MAY_BE_ALIVE, "orphan"))
+        ids[case] = shlex.quote(row["run_id"])
+    shown = shell(f"show {ids[lost]} -o json")
+    assert shown.rows[0]["now"] == "not asked: [runctl] act_in_api_server is off."
+    assert "Over Airflow's API server, since connection 'snaplogic_default' cannot be read here." in shown.err
+
+    stopped = shell(f"stop {ids[followed]} --yes --reason 'costs too much' -o json")
+    [row] = stopped.rows
+    assert (stopped.code, row["outcome"], row["done"]) == (DONE, "stopped", "task marked as failed"), stopped.err
+    assert (followed.open(), followed.state()) == (0, "failed")
+    note = own_airflow.task_instance(followed.dag_id, followed.run_id, "run")["note"]
+    assert note.startswith("Run stopped by hand: costs too much (")
+
+    own_sandbox.set_run(ids[lost], "Suspended")
+    resumed = shell(f"resume {ids[lost]} --yes -o json")
+    assert (resumed.code, resumed.rows[0]["outcome"]) == (DONE, "resumed"), resumed.out + resumed.err
+    assert [run["state"] for run in lost.runs()] == ["Started"]
+    swept = shell(f"sweep {QUICKLY} --dag-id {lost.dag_id}")
+    [row] = swept.rows
+    assert (swept.code, row["task"], row["finding"]) == (MAY_BE_ALIVE, place(lost), "orphan"), swept.err
+    assert lost.open() == 1
+    swept = shell(f"sweep {QUICKLY} --dag-id {lost.dag_id} --yes")
+    assert (swept.code, swept.rows[0]["outcome"], lost.open()) == (DONE, "stopped", 0), swept.err
 
 
 @each_version
