@@ -95,9 +95,16 @@ PATHS = [
     KillPath(
         "a trigger that failed or timed out",
         "operators/base.py",
-        "            self._after_lost_trigger(context, error)\n            raise\n\n",
-        "            raise\n\n",
+        "                self._after_lost_trigger(context, error)\n                raise\n",
+        "                raise\n",
         (DEFERRAL, "lost_trigger"),
+    ),
+    KillPath(
+        "a trigger that failed, of an attempt before a clear",
+        "operators/base.py",
+        "if not self._was_deferred_by_an_earlier_try(context):",
+        "if True:",
+        (DEFERRAL, "lost_trigger_of_the_one_before"),
     ),
     # rows 4 and 7
     KillPath(
