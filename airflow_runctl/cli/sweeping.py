@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from airflow_runctl.cli.acting import by_whom
@@ -27,9 +28,10 @@ def sweep_runs(arguments: argparse.Namespace) -> int:
     """Find runs whose owner is over, and stop them if told to."""
     dry_run = arguments.dry_run or not arguments.yes
     rest = airflow_of(arguments)
-    if (answer := awaited(_over_the_api(rest, arguments, dry_run=dry_run))) is not None:
+    known = awaited(Inventory(rest, progress).runs(scope_of(arguments)))
+    if (answer := awaited(_over_the_api(rest, arguments, known, dry_run=dry_run))) is not None:
         return _tell_answer(answer, arguments, dry_run=dry_run)
-    sweep = awaited(_sweep(rest, arguments, dry_run=dry_run))
+    sweep = awaited(_sweep(rest, arguments, known, dry_run=dry_run))
     rows = [swept.out() for swept in sweep.runs if swept.finding is not Finding.OWNED]
     rows += [start.out() for start in sweep.starts]
     strangers = [{**stranger.out(), "finding": "not known to Airflow"} for stranger in sweep.strangers]
@@ -44,15 +46,15 @@ def sweep_runs(arguments: argparse.Namespace) -> int:
     return _code(sweep)
 
 
-async def _over_the_api(rest: AirflowRest, arguments: argparse.Namespace, *, dry_run: bool) -> dict[str, Any] | None:
+async def _over_the_api(
+    rest: AirflowRest, arguments: argparse.Namespace, known: Sequence[KnownRun], *, dry_run: bool
+) -> dict[str, Any] | None:
     """Let the API server sweep, if it is there and the connection of an apparent orphan cannot be read here.
 
     :returns: what it came to; ``None`` if the sweep is to be made from here.
     """
-    scope = scope_of(arguments)
-    runs = await Inventory(rest).runs(scope)
-    left = await _left(rest, scope)
-    apparent = [one for one in (*runs, *left) if one.standing is not Standing.OWNED]
+    left = await _left(rest, scope_of(arguments))
+    apparent = [one for one in (*known, *left) if one.standing is not Standing.OWNED]
     closed = await unreadable_here(connections_here(rest), apparent)
     if not closed:
         return None
@@ -113,7 +115,9 @@ def _tell_answer(answer: dict[str, Any], arguments: argparse.Namespace, *, dry_r
     return ExitCode.MAY_BE_ALIVE if answer.get("may_be_alive") else ExitCode.DONE
 
 
-async def _sweep(rest: AirflowRest, arguments: argparse.Namespace, *, dry_run: bool) -> Sweep:
+async def _sweep(
+    rest: AirflowRest, arguments: argparse.Namespace, known: Sequence[KnownRun], *, dry_run: bool
+) -> Sweep:
     scope = scope_of(arguments)
     sweeper = Sweeper(
         rest,
@@ -135,7 +139,7 @@ async def _sweep(rest: AirflowRest, arguments: argparse.Namespace, *, dry_run: b
         say,
         progress,
     )
-    return await sweeper.run(dry_run=dry_run)
+    return await sweeper.run(dry_run=dry_run, known=known)
 
 
 async def _connections(rest: AirflowRest) -> frozenset[tuple[str, str]]:

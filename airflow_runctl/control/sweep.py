@@ -120,16 +120,22 @@ class Sweeper:
     progress: Callable[[int, int], None] = lambda done, of: None
 
     async def run(
-        self, *, dry_run: bool = True, agreed: Callable[[Sequence[Swept]], Awaitable[bool]] | None = None
+        self,
+        *,
+        dry_run: bool = True,
+        agreed: Callable[[Sequence[Swept]], Awaitable[bool]] | None = None,
+        known: Sequence[KnownRun] | None = None,
     ) -> Sweep:
         """Look twice; stop what is an orphan both times, unless there are too many.
 
         :param dry_run: only say what would be stopped.
         :param agreed: asked before anything is stopped.
+        :param known: the runs of the scope, if they have just been read; whoever is to be stopped is asked about anew.
         :raises RunctlError: if Airflow does not say which runs there are. Then nothing was done.
         """
         opened = Connections(self.channel)
-        known = await Inventory(self.source, self.progress).runs(self.scope)
+        if known is None:
+            known = await Inventory(self.source, self.progress).runs(self.scope)
         found = list(await asyncio.gather(*(self._judge(opened, run) for run in known)))
         if refused := self._not_even_asked(found):
             return Sweep(found, refused=refused)

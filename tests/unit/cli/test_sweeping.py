@@ -149,6 +149,14 @@ def test_a_task_instance_that_is_gone_is_a_doubt(shell: Shell, server: AirflowSe
     assert runs.open() == {run_id}
 
 
+def test_what_has_an_owner_takes_three_questions(shell: Shell, server: AirflowServer, runs: Runs) -> None:
+    """Handle, audit record and task; it is read once, though it is first seen who can do the sweep."""
+    for number in range(5):
+        runs.add(f"alive-{number}")
+    assert shell(f"{SWEEP} --yes").code == ExitCode.DONE
+    assert (server.calls["GET xcom"], server.calls["GET taskInstance"]) == (10, 5)
+
+
 # -- what archived attempts left (Airflow 3.4) -------------------------------------------------------------------
 
 
