@@ -27,6 +27,9 @@ CA_FILES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 
 NO_SUCH: Final = 404
 
+NOT_TAKEN: Final = "Invalid JWT token"
+"""What Airflow says with 403 of a token that is none, or another Airflow's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Login:
@@ -115,9 +118,9 @@ class Calls:
 
     def refusal(self, status: int, body: bytes, to: str, right: str) -> AirflowRefused:
         """Return what a refused login, or a right that it lacks, is said with."""
-        if status == 401:
+        if status == 401 or NOT_TAKEN in detail_in(body):
             return AirflowRefused(
-                f"Airflow at {self.url} does not take the token (HTTP 401{detail_in(body)}): it may have expired. "
+                f"Airflow at {self.url} does not take the token (HTTP {status}{detail_in(body)}): it may have expired. "
                 "Log in again with airflowctl, or set AIRFLOW_CLI_TOKEN."
             )
         return AirflowRefused(

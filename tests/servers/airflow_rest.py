@@ -44,6 +44,7 @@ class AirflowServer:
     xcoms: dict[tuple[TaskKey, str], Any] = field(default_factory=dict)
     connections: list[dict[str, str]] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
+    refusal: str = "Forbidden"
     broken: set[str] = field(default_factory=set)
     calls: Counter[str] = field(default_factory=Counter)
     on_fail: Callable[[TaskKey], None] = lambda where: None
@@ -115,7 +116,7 @@ class AirflowServer:
         if login != f"Bearer {TOKEN}" and kind != "GET version":
             return 401, {"detail": "Not authenticated"}
         if kind in self.refused:
-            return 403, {"detail": "Forbidden"}
+            return 403, {"detail": self.refusal}
         if kind in self.broken:
             return 503, {"detail": "Database error"}
         self.before(kind, where)

@@ -222,6 +222,15 @@ def test_a_token_that_is_not_taken(shell: Shell, monkeypatch: pytest.MonkeyPatch
     assert "expired-token" not in result.err
 
 
+def test_a_token_that_is_none(shell: Shell, server: AirflowServer) -> None:
+    """Airflow 3.3 answers it with 403, as if a right were missing."""
+    server.refused, server.refusal = {"GET xcomEntries"}, "Invalid JWT token"
+    result = shell("list")
+    assert result.code == ExitCode.REFUSED
+    assert "does not take the token (HTTP 403: Invalid JWT token)" in result.err
+    assert "lacks the right" not in result.err
+
+
 def test_a_login_without_the_right_to_list(shell: Shell, server: AirflowServer) -> None:
     server.refused = {"GET xcomEntries"}
     result = shell("list")
