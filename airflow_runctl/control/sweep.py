@@ -347,9 +347,8 @@ class Sweeper:
             still_wanted=still_wanted,
         )
         if now.known.left is not None and report.result is not None and report.result.outcome is StopOutcome.STOPPED:
-            audit.ended(
-                now.target.run, report.result.status, self.note.by, stopped=True
-            )  # no record of its own says it
+            # No record of its own says it.
+            audit.ended(now.target.run, report.result.status, self.note.by, stopped=True)
         return Swept(now.known, Finding.ORPHAN, now.why, now.target, swept.status, report)
 
 

@@ -18,7 +18,7 @@ from tests.system.browser import opened, programs
 from tests.system.conftest import HERE, QUICK
 from tests.system.page import DIALOGUE, PAGE, Page, Token, World, needs_pages, tokens_of
 
-pytestmark = [pytest.mark.essential, needs_pages]
+pytestmark = needs_pages
 
 VENDORS = ("snaplogic", "axiom", "vectorshift", "bctrl")
 

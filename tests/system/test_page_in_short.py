@@ -15,9 +15,9 @@ from demo.real_airflow import RealAirflow
 from tests.system.browser import opened, programs
 from tests.system.conftest import HERE, QUICK
 from tests.system.page import DIALOGUE, PAGE, Keyboard, Page, World, needs_pages, tokens_of
-from tests.system.versions import AIRFLOW, each_version
+from tests.system.versions import AIRFLOW, each_version, essential
 
-pytestmark = [each_version, needs_pages]
+pytestmark = [essential, each_version, needs_pages]
 
 BASE_PATH = "/some/base"
 
