@@ -10,7 +10,7 @@ COMMA := ,
 # The documentation, and what is released, is built with the newest only.
 EXTRAS := cli,dev$(if $(filter $(NEWEST),$(AIRFLOW)),$(COMMA)docs$(COMMA)dist)
 # Unit tests mostly wait, for their sandbox or for a time to pass: more of them at once than there are cores.
-WORKERS := 12
+WORKERS := 10
 # Each of them would compile every test file again.
 unexport PYTHONDONTWRITEBYTECODE
 STAMP := $(VENV)/stamp-$(AIRFLOW)
@@ -94,7 +94,7 @@ test-all: $(STAMP)  ## everything there is, slow tests too, all vendors in every
 	  "kill paths=$(MAKE) -s kill-paths"
 
 test-unit: $(STAMP) $(VENV)/compiled  ## unit tests against the sandbox; with another Airflow, those that can differ there
-	@$(PYTEST) -n $(WORKERS) --dist loadgroup $(UNIT)
+	@$(PYTEST) -n $(WORKERS) $(UNIT)
 
 # One process compiles the tests; all of them would, at the same time, the first time that they run.
 $(VENV)/compiled: $(STAMP)
@@ -159,8 +159,9 @@ format: $(STAMP)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-dist: $(STAMP)  ## build wheel and source archive, twice, the same byte for byte, and check them; into dist/
+dist: $(STAMP)  ## build wheel and source archive, twice, the same byte for byte, check them, and use the wheel; into dist/
 	@$(BIN)/python .ci/dist.py
+	@$(PYTEST) -m slow -k linked_environment tests/unit/package/test_wheel.py
 
 clean:  ## remove the environments and all caches
 	rm -rf .venv .venv-* dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

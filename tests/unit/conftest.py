@@ -8,8 +8,9 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # What is imported and collected stays to the end. To look through all of it for garbage, while it comes and again and
 # again afterwards, took a sixth of all tests' time.
@@ -36,19 +37,17 @@ if TYPE_CHECKING:
 
 LONGEST = (
     "test_no_orphan_and_no_wrong_stop_whatever_happens",
-    "test_wheel_works_in_a_new_environment",
     "test_the_modules_of_the_package_and_the_examples_load_without_a_warning",
     "test_runs_for_which_the_vendor_hangs_hold_up_and_hide_no_others",
     "test_worker_loads_nothing_between_its_first_look_and_a_stop",
     "test_triggerer_that_has_just_begun_loads_nothing_between_its_first_look_and_a_stop",
 )
 
-PROCESSES = {"plugin": 3, "cli": 3, "test_odd_answers.py": 3}
+PROCESSES = {"unit/plugin/": 3, "unit/cli/": 3, "test_odd_answers.py": 3}
 """In so many processes these run, not in all: they share what takes seconds of CPU to make (Airflow's application, its
 client, the flows of all vendors)."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, and let a task that hangs be killed.
 
@@ -56,11 +55,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     pytest-timeout ends a test otherwise.
     """
     items.sort(key=lambda item: getattr(item, "originalname", "") not in LONGEST)
-    for number, item in enumerate(items):
-        for room in PROCESSES.keys() & item.path.parts:
-            item.add_marker(pytest.mark.xdist_group(f"{room} {number % PROCESSES[room]}"))
+    for item in items:
         if "fake" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(item.config.getoption("timeout") or 180, method="thread"))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand tests out one by one, but those of ``PROCESSES`` in so many lots."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class InLots(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            room = next((room for room in PROCESSES if room in nodeid), None)
+            return f"{room} {zlib.crc32(nodeid.encode()) % PROCESSES[room]}" if room else nodeid
+
+    return InLots(config, log)
 
 
 def pytest_collection_finish() -> None:

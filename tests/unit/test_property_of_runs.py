@@ -40,7 +40,7 @@ structlog = pytest.importorskip("structlog", reason="what is modelled are the pr
 STORIES = int(os.environ.get("RUNCTL_STORIES", "0"))
 
 SETTINGS = settings(
-    max_examples=STORIES or (80 if HAS_TASK_STORE else 40),
+    max_examples=STORIES or (50 if HAS_TASK_STORE else 25),
     stateful_step_count=30,
     derandomize=not STORIES,
     database=None,

@@ -149,10 +149,9 @@ def installed_environment(wheel: Path, folder: Path) -> Path:
 @pytest.mark.skipif(
     "{}.{}".format(*AIRFLOW) != NEWEST, reason="a whole environment is made for the newest Airflow only"
 )
-@pytest.mark.parametrize(
-    "make",
-    [linked_environment, pytest.param(installed_environment, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
-)
+@pytest.mark.slow  # make dist runs the first
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("make", [linked_environment, installed_environment])
 def test_wheel_works_in_a_new_environment(make: Callable[[Path, Path], Path], tmp_path: Path, box: Sandbox) -> None:
     """Made of the wheel and what it declares: what is not declared, and Airflow does not need either, is missing."""
     # With pip, of what [build-system] declares too.
