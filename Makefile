@@ -22,7 +22,8 @@ VENDORS := one
 SYSTEM = $(PYTEST) --vendors=$(VENDORS) tests/system
 PARTS = $(PYTHON) .ci/parts.py
 # What knows nothing of Airflow, or of one version only, is tested with the newest.
-SAME_EVERYWHERE := vendors transport sandbox benchmarks soak docs/test_readme.py docs/test_pages.py \
+SAME_EVERYWHERE := vendors transport sandbox benchmarks soak test_odd_answers.py \
+  control/test_stop.py control/test_watch.py control/test_rounds.py docs/test_readme.py docs/test_pages.py \
   docs/test_blocks.py docs/test_site.py \
   package/test_wheel.py package/test_kill_paths.py package/test_layers.py package/test_first_pages.py package/test_parts.py \
   package/test_dist.py package/test_lowest.py

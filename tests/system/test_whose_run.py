@@ -66,7 +66,7 @@ def mapped(airflow: RealAirflow, sandbox: Sandbox, name: str, items: int, **beha
 @essential
 def test_mapped_starts_of_one_pipeline_take_turns(airflow: RealAirflow, sandbox: Sandbox) -> None:
     """The list lags by 2 s; with its retry the item that fails makes a second run."""
-    mapped(airflow, sandbox, "shared-5", 5, list_delay_seconds=2.0).each_has_its_own("run", starts=5 + 1)
+    mapped(airflow, sandbox, "shared-3", 3, list_delay_seconds=2.0).each_has_its_own("run", starts=3 + 1)
 
 
 def test_twenty_mapped_starts_of_one_pipeline_take_turns(airflow: RealAirflow, sandbox: Sandbox) -> None:

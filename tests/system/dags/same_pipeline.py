@@ -8,7 +8,7 @@ from vendor_tasks import NAME, RETRY
 from airflow_runctl.exceptions import StartsMixUp
 from airflow_runctl.operators.snaplogic import SnapLogicTriggerTaskOperator
 
-for items in (5, 20):
+for items in (3, 5, 20):
     with DAG(f"same_pipeline_{items}", schedule=None), warnings.catch_warnings():
         warnings.simplefilter("ignore", StartsMixUp)
         SnapLogicTriggerTaskOperator.partial(
