@@ -83,7 +83,7 @@ check: $(STAMP)  ## what to run before each commit: lint, types, layers, unit te
 	@$(PARTS) "make check" types="$(MAKE) -s types" +lint="$(MAKE) -s lint" +layers="$(MAKE) -s layers" \
 	  "+tests compiled=$(MAKE) -s $(VENV)/compiled" "unit tests=$(MAKE) -s test-unit"
 
-test: $(STAMP)  ## check, and the essential stories on a real Airflow; under a quarter of an hour
+test: $(STAMP)  ## check, and the essential stories on a real Airflow; about a quarter of an hour
 	@$(PARTS) "make test" check="$(MAKE) -s check" "essential system tests=$(MAKE) -s test-essential"
 
 test-all: $(STAMP)  ## everything there is, slow tests too, all vendors in every row, on SQLite and on PostgreSQL; hours
