@@ -106,6 +106,7 @@ class ExternalRunSensor(BaseSensorOperator):
         self._started_by = tasks_of(external_run)
         self._target: Target | None = None
         self._sight: Sight | None = None
+        self._alarm_at: float | None = None
 
     def _check_arguments(self) -> None:
         name = f"{type(self).__name__} {self.task_id!r}"
@@ -181,12 +182,17 @@ class ExternalRunSensor(BaseSensorOperator):
             ) from missing
         if sight.bad_since != before:
             self._remember(context, sight)
+        if watched is None and self._alarm_at is not None and time.monotonic() > self._alarm_at:
+            # Python drops what the alarm's handler raises while it finalizes an object.
+            raise AirflowTaskTimeout("execution_timeout has passed, and its alarm was lost")
         return PokeReturnValue(watched is not None, watched)
 
     def _watch_here(self, context: Context) -> Watched:
         """Let Airflow poke, in its loop or rescheduled; what it says of a time that is up becomes a limit."""
         from airflow_runctl.control.watch import Watched
 
+        if self.execution_timeout is not None:
+            self._alarm_at = time.monotonic() + self.execution_timeout.total_seconds()
         try:
             watched: Watched = super().execute(context)
         except AirflowTaskTimeout:

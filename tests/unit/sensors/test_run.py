@@ -431,6 +431,16 @@ def test_execution_timeout_on_the_worker_is_airflows_own_and_can_stop_the_run(ru
     assert runs.box.open_runs() == []
 
 
+def test_execution_timeout_whose_alarm_is_lost_is_kept_all_the_same(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when it comes while Python finalizes an object: what the handler raises there is dropped."""
+    monkeypatch.setattr("signal.setitimer", lambda *which: (0.0, 0.0))
+    attempt = runs.wait(external_run=runs.start(), execution_timeout=timedelta(seconds=1))
+    assert isinstance(attempt.error, AirflowTaskTimeout)
+    assert runs.stop_requests() == 0
+
+
 def test_the_limits_of_a_deferred_sensor_count_from_the_start_of_its_attempt(runs: Runs) -> None:
     """Deferral keeps that start; ``defer`` gets no time-out, for when it passes nobody of ours is asked.
 
