@@ -102,17 +102,21 @@ class Causes:
     def _is_late(self, dag_run: DagRun, moment: datetime, before: Iterable[datetime | None]) -> bool:
         """Tell whether a deadline has passed. Each clear of one of its tasks lets Airflow count it anew.
 
+        A clear that was under way when the deadline passed may have come too late for it.
+
         :param before: ends of what this task instance did earlier: a deadline that had passed by then is over.
         """
         if dag_run.kind != "deadline" or dag_run.queued is None:
             return False
-        clears = [each.at for each in self._events["clear"] if each.owner.startswith(f"{dag_run.name}-")]
+        cleared = [each for each in self._events["clear"] if each.owner.startswith(f"{dag_run.name}-")]
+        clears = [each.at for each in cleared]
+        done = [each.until or each.at for each in cleared]
         since = max(filter(None, before), default=dag_run.queued)
         in_force = max([dag_run.queued, *(clear for clear in clears if clear <= since)])
         return any(
             in_force <= count
             and count + DEADLINE - SLACK <= moment
-            and not any(count < clear < count + DEADLINE - SLACK for clear in clears)
+            and not any(count < clear < count + DEADLINE - SLACK for clear in done)
             for count in (dag_run.queued, *clears)
         )
 

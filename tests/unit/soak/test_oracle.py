@@ -174,6 +174,15 @@ def test_clear_lets_a_deadline_count_anew() -> None:
         assert sins(judged(clear, dag_run=dag_run, runs=[run])) == wanted
 
 
+def test_clear_that_took_until_after_the_deadline_may_have_come_too_late_for_it() -> None:
+    """Seen: Airflow took 17 s for the request, and the deadline passed meanwhile."""
+    dag_run = replace(DAG_RUN, kind="deadline", ended=at(90))
+    run = replace(STOPPED_RUN, stop_asked=at(47), ended=at(48))
+    for until, wanted in ((40, [STOPPED]), (46, [])):
+        clear = Event(at(29), "clear", owner="s001-deferred", until=at(until))
+        assert sins(judged(clear, dag_run=dag_run, runs=[run])) == wanted
+
+
 def test_deadline_that_had_passed_before_a_clear_explains_nothing_of_the_try_after_it() -> None:
     """Seen: the try after the clear took the end of the run that the deadline had stopped for that of its own."""
     clear = Event(at(54), "clear", owner="s001-worker", until=at(54.5))
