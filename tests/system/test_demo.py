@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from demo.release import RELEASE
-from tests.system.versions import each_version, essential
+from tests.system.versions import essential
 
 ROOT = Path(__file__).parents[2]
 FIRST = "deadline_stops_hung_runs" if RELEASE.has_deadlines else "sla_miss_stops_hung_runs"
@@ -51,7 +51,6 @@ def start(temporary: Path, database: str | None) -> subprocess.Popen[str]:
     )
 
 
-@each_version
 @essential
 def test_the_demo_shows_that_every_run_was_stopped_and_leaves_nothing(temporary: Path, plain_database: str | None):
     demo = start(temporary, plain_database)

@@ -13,7 +13,7 @@ from airflow_runctl.compat import IS_AIRFLOW_2
 from tests.places import PACKAGE, ROOT
 
 OF_THE_API_SERVER = re.compile(
-    r"airflow_runctl\.(plugin\.(?!door|in_airflow)|compat\.(api_server|page_tables|tables)$)"
+    r"airflow_runctl\.(plugin\.(?!door|in_airflow)|compat\.(api_server|archive|page_tables|tables)$)"
 )
 """What only the API server of Airflow 3 ever loads."""
 
