@@ -38,7 +38,7 @@ from airflow_runctl.vendors.base import WORTH_A_LIST, Flow, FlowClock, Glance, H
 log = logging.getLogger(__name__)
 
 TOGETHER: Final = 0.5
-"""A list takes along whoever is due within this part of its own interval."""
+"""A list takes along whoever is due within this part of its own interval, and whoever is before the list that comes next."""
 
 LIST_PATIENCE: Final = Patience(total=5.0, answer=10.0)
 
@@ -170,7 +170,9 @@ class Rounds:
         together = [
             one
             for one in chain.from_iterable(self._resting.values())
-            if one.look.word is not None and not one.woken.done() and one.due - now <= one.look.seconds * TOGETHER
+            if one.look.word is not None
+            and not one.woken.done()
+            and one.due - now <= max(one.look.seconds * TOGETHER, first.look.seconds)
         ]
         if len(together) < WORTH_A_LIST:
             first.wake()

@@ -23,6 +23,7 @@ from airflow_runctl.hooks.base import Access
 from airflow_runctl.runs import ExternalRun, RunState, RunStatus, StopReason
 from airflow_runctl.transport.aio import in_own_loop
 from airflow_runctl.transport.retry import Patience
+from airflow_runctl.vendors.base import NextLook
 from tests.servers.listed_runs import ListedRuns
 
 pytestmark = pytest.mark.usefixtures("brisk")
@@ -127,6 +128,30 @@ def test_many_runs_of_a_connection_are_watched_with_one_list_and_one_look_in_an_
     # Each was looked at once at the beginning; each list takes one look along.
     assert server.count("look") <= len(RUNS) + server.count("list")
     assert len(server.looks()) == len(RUNS)
+
+
+def test_a_list_takes_along_whoever_would_be_due_before_the_next_one(access: Access, server: ListedRuns) -> None:
+    """Two lots that are due most of an interval apart would have a list each."""
+    interval = 1.0
+
+    async def watching() -> list[float]:
+        watchers = rounds.Rounds(access)
+        looks = [NextLook(run_named(access, run_id), "Started", interval) for run_id in RUNS]
+        tasks = [asyncio.create_task(watchers.next_look(look)) for look in looks]
+        await asyncio.sleep(0)
+        resting = [one for look in looks for one in watchers._resting[rounds._key(look.run)]]
+        for one in resting[:6]:  # as if they had begun so much sooner
+            one.due -= 0.7 * interval
+            watchers._set_timer(one)
+        await until(lambda: server.count("list") == 1 and watchers._asking is None)
+        now = asyncio.get_running_loop().time()
+        due = [one.due - now for one in resting]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return due
+
+    assert min(in_own_loop(watching())) > 0.8 * interval
 
 
 def test_each_run_has_its_turn_to_be_looked_at_itself(access: Access, server: ListedRuns) -> None:
