@@ -38,7 +38,7 @@ from airflow_runctl.vendors.base import WORTH_A_LIST, Flow, FlowClock, Glance, H
 log = logging.getLogger(__name__)
 
 TOGETHER: Final = 0.5
-"""A list takes along whoever is due within this part of its own interval, and whoever is before the list that comes next."""
+"""A list takes along whoever is due within this part of its own interval, or before the list that comes next."""
 
 LIST_PATIENCE: Final = Patience(total=5.0, answer=10.0)
 
