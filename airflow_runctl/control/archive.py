@@ -24,9 +24,10 @@ from airflow_runctl.control.inventory import (
     Source,
     Standing,
     after_its_dag_run,
+    whatever_its_task_does,
 )
 from airflow_runctl.exceptions import RunctlError
-from airflow_runctl.runs import AUDIT_KEY, HANDLE_KEY, Ownership, TaskKey, printable, state_in
+from airflow_runctl.runs import AUDIT_KEY, HANDLE_KEY, Ownership, TaskKey, state_in
 
 LOOK_BACK: Final = timedelta(days=7)
 """How long ago an attempt may have been archived."""
@@ -102,17 +103,14 @@ def standing_of_left(
     :param dag_run: the state of its Dag run.
     :param ownership: whose run it is, as its opened handle says; ``None`` if it was not opened.
     """
-    if ownership is Ownership.NOBODY:
-        return Standing.OWNED, "it was started with leave_running=True: it is nobody's to end"
-    if attempt is None:
-        return Standing.UNCLEAR, "Airflow has no such task instance any more"
+    if (told := whatever_its_task_does(attempt, ownership)) is not None:
+        return told
+    assert attempt is not None, "of a task that is gone was told"
     state = attempt.state
     if state in COMES:
         return Standing.OWNED, f"its task is {state or 'not scheduled'}: the next attempt decides on it"
     if state in FOLLOWS and not left.has_other:
         return Standing.OWNED, f"its task is {state}: this attempt may decide on it"
-    if state not in FOLLOWS | OVER:
-        return Standing.UNCLEAR, f"its task is {printable(state)}, which is no state that is known here"
     if ownership is None:
         return Standing.UNCLEAR, f"attempt {left.try_number} left it, and its handle was not opened"
     if ownership is Ownership.DAG_RUN:

@@ -178,20 +178,28 @@ def standing_of(attempt: LastAttempt | None, dag_run: str | None, ownership: Own
     :param dag_run: the state of its Dag run; only asked for where the task is over.
     :param ownership: whose run it is, as its opened handle says; ``None`` if it was not opened.
     """
-    if ownership is Ownership.NOBODY:
-        return Standing.OWNED, "it was started with leave_running=True: it is nobody's to end"
-    if attempt is None:
-        return Standing.UNCLEAR, "Airflow has no such task instance any more"
+    if (told := whatever_its_task_does(attempt, ownership)) is not None:
+        return told
+    assert attempt is not None, "of a task that is gone was told"
     state = attempt.state
     if state in FOLLOWS:
         return Standing.OWNED, f"its task is {state}"
     if state in COMES:
         return Standing.OWNED, f"its task is {state or 'not scheduled'}: the next attempt finds it"
-    if state not in OVER:
-        return Standing.UNCLEAR, f"its task is {printable(state)}, which is no state that is known here"
     if ownership is Ownership.TASK or (ownership is None and state != "success"):
         return Standing.ORPHAN, f"its task is over ({state})"
     return after_its_dag_run(dag_run, ownership)
+
+
+def whatever_its_task_does(attempt: LastAttempt | None, ownership: Ownership | None) -> tuple[Standing, str] | None:
+    """Return the standing of a run that is nobody's, or of whose task nothing is known; ``None`` of any other."""
+    if ownership is Ownership.NOBODY:
+        return Standing.OWNED, "it was started with leave_running=True: it is nobody's to end"
+    if attempt is None:
+        return Standing.UNCLEAR, "Airflow has no such task instance any more"
+    if attempt.state not in FOLLOWS | COMES | OVER:
+        return Standing.UNCLEAR, f"its task is {printable(attempt.state)}, which is no state that is known here"
+    return None
 
 
 def after_its_dag_run(state: str | None, ownership: Ownership | None) -> tuple[Standing, str]:
