@@ -617,7 +617,7 @@ PATHS = [
     KillPath(
         "the wall around each handle of a Dag run",
         "control/stop_dag_run.py",
-        "asyncio.create_task(_walled(found.where, doing))",
+        "asyncio.create_task(_walled(where, doing))",
         "asyncio.create_task(doing())",
         (NOTIFIER, "vendor_whose_package_is_broken"),
     ),
@@ -818,7 +818,7 @@ PATHS = [
     KillPath(
         "a request that hangs gives its turn to the next",
         "transport/turns.py",
-        "            del self._held[turn]\n            self._slow += 1\n            self._give()\n",
+        "            del self._held[number]\n            self._slow += 1\n            self._give()\n",
         "            pass\n",
         ("control/test_stop_many.py", "hold_up_and_hide"),
     ),

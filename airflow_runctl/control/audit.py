@@ -254,6 +254,8 @@ def _words(error: BaseException | str) -> str:
 
 
 def _say(event: str, run: ExternalRun, status: RunStatus | None = None, **more: Any) -> None:
+    if not _is_told():
+        return
     owner = run.owner
     named = {
         "vendor": run.vendor,
@@ -268,13 +270,17 @@ def _say(event: str, run: ExternalRun, status: RunStatus | None = None, **more: 
     _line(event, named, **more)
 
 
+def _is_told() -> bool:
+    """Return True if anybody hears of an event."""
+    return audit_log.isEnabledFor(logging.INFO) or is_heard()
+
+
 def _line(event: str, named: dict[str, Any], *, seconds: float | None = None, **more: Any) -> None:
     """Write one event to the audit log, and to the history of whoever collects one."""
-    is_logged = audit_log.isEnabledFor(logging.INFO)
-    if not is_logged and not is_heard():
+    if not _is_told():
         return
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     fields = {"event": event, "at": at, **named, **more, "seconds": None if seconds is None else round(seconds, 3)}
     hear(fields)
-    if is_logged:
+    if audit_log.isEnabledFor(logging.INFO):
         audit_log.info("%s", json.dumps({name: value for name, value in fields.items() if value is not None}))

@@ -26,7 +26,6 @@ MODULES: Final = (
     "cryptography.fernet",
     "cryptography.hazmat.primitives.kdf.scrypt",
     "encodings.idna",
-    "encodings.utf_8_sig",
 )
 
 _asked: WeakSet[asyncio.AbstractEventLoop] = WeakSet()

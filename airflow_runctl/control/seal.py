@@ -18,9 +18,9 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from airflow_runctl.exceptions import ConnectionSetupError, HandleError
@@ -84,8 +84,13 @@ def open_handle(handle: Handle, access: Access, *, found_at: TaskKey | None = No
     :param found_at: the task instance that the handle was found at; its token must name the same.
     :raises HandleError: if the token does not open, or names another connection or task instance.
     """
+    return _opened(handle, access, _fernets(handle.get("token"), access), found_at)
+
+
+def _opened(handle: Handle, access: Access, fernets: Iterable[Any], found_at: TaskKey | None) -> ExternalRun:
+    """Return the same, if one of ``fernets`` opens it."""
     try:
-        run = _run_in(json.loads(_decrypted(handle.get("token"), access)))
+        run = _run_in(json.loads(_decrypted(handle.get("token"), fernets)))
     except (KeyError, ValueError, TypeError) as error:
         raise HandleError(
             f"The handle of {describe(handle)} does not open with connection {access.conn_id!r}: it was altered, "
@@ -110,12 +115,12 @@ async def aopen_handle(handle: Handle, access: Access, *, found_at: TaskKey | No
 
     A thread is needed only until the newest key is derived, and for handles that an older one sealed.
     """
-    newest = replace(access, seal_keys=access.seal_keys[:1])
-    if newest.seal_keys and _digest(newest, newest.seal_keys[0]) in _derived:
+    newest = _derived.get(_digest(access, access.seal_keys[0])) if access.seal_keys else None
+    if newest is not None and _is_of_today(handle.get("token")):
         try:
-            return open_handle(handle, newest, found_at=found_at)
+            return _opened(handle, access, (newest,), found_at)
         except HandleError:
-            if newest.seal_keys == access.seal_keys:
+            if len(access.seal_keys) == 1:
                 raise
     return await asyncio.to_thread(open_handle, handle, access, found_at=found_at)
 
@@ -169,20 +174,19 @@ def _run_in(content: Mapping[str, Any]) -> ExternalRun:
     )
 
 
-def _decrypted(token: object, access: Access) -> bytes:
+def _decrypted(token: object, fernets: Iterable[Any]) -> bytes:
     """Return what a token holds; only exactly what was made is a token.
 
-    :raises ValueError: if it is none, or none of the connection's keys opens it.
+    :raises ValueError: if it is none, or nothing opens it.
     """
     from cryptography.fernet import InvalidToken
 
     if not isinstance(token, str):
         raise ValueError("no text")
-    is_ours = token.startswith(VERSION)
-    sealed = token.removeprefix(VERSION) if is_ours else token
+    sealed = token.removeprefix(VERSION)
     if not _is_canonical(sealed):
         raise ValueError("not base64 as it was made")
-    for fernet in _fernets(access) if is_ours else map(_fernet_of_0_1_0, access.seal_keys):
+    for fernet in fernets:
         try:
             content: bytes = fernet.decrypt(sealed.encode("ascii"))
         except InvalidToken:
@@ -199,9 +203,15 @@ def _is_canonical(text: str) -> bool:
         return False
 
 
-def _fernets(access: Access) -> Iterator[Any]:
-    """Yield each key only if the one before did not open the token: a derivation takes its time."""
-    return (_fernet(access, key) for key in access.seal_keys)
+def _is_of_today(token: object) -> bool:
+    """Return False for a token of 0.1.0."""
+    return isinstance(token, str) and token.startswith(VERSION)
+
+
+def _fernets(token: object, access: Access) -> Iterator[Any]:
+    """Yield what may open a token, each only if the one before does not: a derivation takes its time."""
+    made_of = partial(_fernet, access) if _is_of_today(token) else _fernet_of_0_1_0
+    return map(made_of, access.seal_keys)
 
 
 _derived: dict[bytes, Any] = {}

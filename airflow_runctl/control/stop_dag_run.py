@@ -14,6 +14,7 @@ from typing import Any, Final
 from airflow_runctl.compat import Channel
 from airflow_runctl.control import audit
 from airflow_runctl.control.dag_run_records import Found, look_for_handles, owned_by_others
+from airflow_runctl.control.garbage import collected_after
 from airflow_runctl.control.identity import lists_until, search_lost
 from airflow_runctl.control.recording import quietly
 from airflow_runctl.control.records import note_intent, search_in
@@ -78,7 +79,7 @@ class DagRunStop:
                 looked.append(found)
                 doing = self._what_to_do(connections, found, at_once)
                 if doing is not None and found.where not in stopping:
-                    stopping[found.where] = asyncio.create_task(_walled(found.where, doing))
+                    stopping[found.where] = _begun(found.where, doing)
             waiting = list(self._worth_waiting(looked, stopping, time.time() - began))
             if self.dry_run or not waiting:
                 break
@@ -98,7 +99,7 @@ class DagRunStop:
         if self.dry_run:
             return {}
         return {
-            (where, target.handle.get("token")): asyncio.create_task(_walled(where, partial(self._stop_target, target)))
+            (where, target.handle.get("token")): _begun(where, partial(self._stop_target, target))
             for where, target in watched_in(self.dag_id, self.run_id, self.task_ids)
         }
 
@@ -214,6 +215,11 @@ class DagRunStop:
 
 def _one_of(candidates: Iterable[str]) -> str:
     return f"it is one of {', '.join(candidates)}, and nothing tells which. They may be alive; none was stopped."
+
+
+def _begun(where: TaskKey, doing: Callable[[], Doing]) -> asyncio.Task[Report | None]:
+    """Begin what one task's run needs."""
+    return collected_after(asyncio.create_task(_walled(where, doing)))
 
 
 async def _walled(where: TaskKey, doing: Callable[[], Doing]) -> Report | None:

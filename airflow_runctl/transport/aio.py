@@ -29,8 +29,8 @@ from airflow_runctl.transport.endpoint import (
 )
 from airflow_runctl.transport.proof import Proof
 from airflow_runctl.transport.retry import Patience, arguments, is_worth_another
-from airflow_runctl.transport.steps import Steps
-from airflow_runctl.transport.turns import Line, Turn, forget_turns
+from airflow_runctl.transport.steps import FOR_THE_FLOW, Steps
+from airflow_runctl.transport.turns import Line, forget_turns, turns_at
 from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, NextLook, Open, Owned, Pause, Rank, Step, Tell
 
 T = TypeVar("T")
@@ -125,11 +125,13 @@ class AsyncTransport:
         """
         steps = Steps(flow, patience)
         while (step := steps.next()) is not None:
-            with steps:
+            try:
                 if isinstance(step, HttpRequest):
                     steps.answer = await self.send(step, steps.patience, steps.line)
                 else:
                     steps.answer = await self._do(step, steps.patience)
+            except FOR_THE_FLOW as error:
+                steps.failure = error
         return steps.result
 
     async def _do(self, step: Step, patience: Patience) -> object:
@@ -186,9 +188,12 @@ class AsyncTransport:
                     budget.take(Rank.ACT)
                 return await _send(self.endpoint, request, patience, self._proxy_for(request))
             rank = line.rank_of(request, again=again)
-            address = request.base_url or self.endpoint.base_url
-            async with Turn(address, self.endpoint.allowance, line, rank):
+            turns = turns_at(request.base_url or self.endpoint.base_url, self.endpoint.allowance, rank)
+            turn = await turns.turn(line, rank)
+            try:
                 return await _send(self.endpoint, request, patience, self._proxy_for(request))
+            finally:
+                turns.end(turn)
         except TransportError as error:
             return error
 
@@ -229,7 +234,7 @@ class AsyncOpenCall:
 
 
 async def _send(endpoint: Endpoint, request: HttpRequest, patience: Patience, proxy: str | None = None) -> HttpResponse:
-    url = endpoint.url(request)
+    base = _base(request.base_url or endpoint.base_url)
     body, headers = body_of(request)
     timeout = patience.timeout(endpoint.timeout_of(request))
     proof = Proof()
@@ -238,25 +243,32 @@ async def _send(endpoint: Endpoint, request: HttpRequest, patience: Patience, pr
     try:
         async with _session().request(
             request.method,
-            URL(url, encoded=True),  # else ;:@ and others lose their percent-encoding again
+            base.with_path(base.raw_path.rstrip("/") + request.path, encoded=True),
             params=request.query or None,
             data=body,
             headers=headers,
-            skip_auto_headers=NO_AUTO_HEADERS,
+            skip_auto_headers=None if request.method == "GET" else NO_CONTENT_TYPE,
             timeout=_timeout(timeout),
             allow_redirects=False,
             proxy=proxy,
-            ssl=await _certificates(endpoint) if url.startswith("https:") else True,
+            ssl=await _certificates(endpoint) if base.scheme == "https" else True,
         ) as response:
             content = await _read(response)
             return answer_to(request, response.status, response.raw_headers, content, sent_at)
     except (aiohttp.ClientError, TimeoutError, ConnectionError, UnicodeError) as error:
-        raise transport_error(request, url, error, sent=proof.sent) from error
+        raise transport_error(request, endpoint.url(request), error, sent=proof.sent) from error
     except OSError as error:  # of the CA file; aiohttp wraps those of the network
         raise certificates_error(endpoint) from error
 
 
-NO_AUTO_HEADERS: Final = ("Content-Type",)
+@lru_cache(maxsize=256)
+def _base(url: str) -> URL:
+    """Return a base URL; to put a path behind it takes a third of reading the whole."""
+    return URL(url, encoded=True)  # else ;:@ and others lose their percent-encoding again
+
+
+NO_CONTENT_TYPE: Final = ("Content-Type",)
+"""aiohttp would make one up for a POST without a body."""
 
 
 @lru_cache(maxsize=64)
@@ -274,7 +286,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     """Read the body as it comes, most often in one piece."""
     pieces: list[bytes] = []
     size = 0
-    async for piece in response.content.iter_any():
+    while piece := await response.content.readany():
         pieces.append(piece)
         size += len(piece)
         if size > MAX_BODY:

@@ -67,6 +67,14 @@ class Patience:
     answer: float = float("inf")
     until: float | None = None
 
+    def within(self, seconds: float) -> Patience:
+        """Return the same, but no longer than so many seconds for a request."""
+        return Patience(min(self.total, seconds), min(self.answer, seconds), self.until)
+
+    def ending(self, at: float) -> Patience:
+        """Return the same, but over at a time (Unix) at the latest."""
+        return Patience(self.total, self.answer, at if self.until is None else min(self.until, at))
+
     def left(self) -> float:
         """Return the seconds that are left of the flow."""
         return float("inf") if self.until is None else self.until - time.time()

@@ -4,14 +4,16 @@ A driver asks for the flow's next step, carries it out, says what came of it, an
 
     steps = Steps(flow, patience)
     while (step := steps.next()) is not None:
-        with steps:
+        try:
             steps.answer = ...
+        except FOR_THE_FLOW as error:
+            steps.failure = error
     return steps.result
 """
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar, cast
+from typing import Final, Generic, TypeVar, cast
 
 from airflow_runctl.exceptions import BadAnswer, TransportError
 from airflow_runctl.transport.retry import Patience
@@ -19,6 +21,9 @@ from airflow_runctl.transport.turns import Line
 from airflow_runctl.vendors.base import Flow, Hurry, Step, Tell
 
 T = TypeVar("T")
+
+FOR_THE_FLOW: Final = (TransportError, BadAnswer)
+"""Errors of a step that the flow gets, which may catch them."""
 
 
 class Steps(Generic[T]):
@@ -34,8 +39,9 @@ class Steps(Generic[T]):
         """Where the flow stands when its requests wait for their turn."""
         self.answer: object = None
         """What came of the last step; the driver sets it."""
+        self.failure: Exception | None = None
+        """The error that came of it instead."""
         self._flow = flow
-        self._failure: Exception | None = None
         self._result: T | None = None
 
     def next(self) -> Step | None:
@@ -44,8 +50,8 @@ class Steps(Generic[T]):
         Once the time is up, a step that would take some is answered with an error instead.
         """
         while True:
-            answer, failure = self.answer, self._failure
-            self.answer = self._failure = None
+            answer, failure = self.answer, self.failure
+            self.answer = self.failure = None
             try:
                 step = self._flow.throw(failure) if failure else self._flow.send(answer)
             except StopIteration as stop:
@@ -57,16 +63,7 @@ class Steps(Generic[T]):
                 continue
             if isinstance(step, Tell) or self.patience.left() > 0:
                 return step
-            self._failure = TransportError("The time for this is up.", sent=False)
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        """Keep an error of the step for the flow, which may catch it."""
-        if not isinstance(error, TransportError | BadAnswer):
-            return False
-        self._failure = error
-        return True
+            self.failure = TransportError("The time for this is up.", sent=False)
 
     @property
     def result(self) -> T:

@@ -27,7 +27,7 @@ from airflow_runctl.transport.endpoint import (
     transport_error,
 )
 from airflow_runctl.transport.retry import Patience, arguments
-from airflow_runctl.transport.steps import Steps
+from airflow_runctl.transport.steps import FOR_THE_FLOW, Steps
 from airflow_runctl.transport.turns import Line
 from airflow_runctl.vendors.base import Flow, HttpRequest, HttpResponse, NextLook, Open, Owned, Pause, Rank, Step, Tell
 
@@ -78,11 +78,13 @@ class SyncTransport:
         """
         steps = Steps(flow, patience)
         while (step := steps.next()) is not None:
-            with steps:
+            try:
                 if isinstance(step, HttpRequest):
                     steps.answer = self.send(step, steps.patience, steps.line)
                 else:
                     steps.answer = self._do(step, steps.patience)
+            except FOR_THE_FLOW as error:
+                steps.failure = error
         return steps.result
 
     def _do(self, step: Step, patience: Patience) -> object:

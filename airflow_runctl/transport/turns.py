@@ -18,7 +18,6 @@ import heapq
 import itertools
 import math
 import time
-from dataclasses import replace
 from functools import cache
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -67,11 +66,8 @@ class Line:
     def bounded(self, patience: Patience) -> Patience:
         """Return ``patience``, but no longer than is of use."""
         if self.seconds < math.inf:
-            least = (min(self.seconds, of) for of in (patience.total, patience.answer))
-            patience = replace(patience, total=next(least), answer=next(least))
-        if self.until == math.inf:
-            return patience
-        return replace(patience, until=self.until if patience.until is None else min(self.until, patience.until))
+            patience = patience.within(self.seconds)
+        return patience if self.until == math.inf else patience.ending(self.until)
 
     def rank_of(self, request: HttpRequest, *, again: bool) -> Rank:
         """Return the rank of a request of this flow.
@@ -97,15 +93,23 @@ class Turns:
         self._slow = 0
         self._numbers = itertools.count()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
-        self._held: dict[Turn, float] = {}
+        self._held: dict[int, float] = {}
         """Who has a turn, and since when (the loop's time); the oldest first."""
         self._timer: asyncio.TimerHandle | None = None
 
-    async def wait(self, line: Line, rank: Rank) -> None:
-        """Return when it is the turn of a request."""
+    async def turn(self, line: Line, rank: Rank) -> int:
+        """Return when it is the turn of a request: a number, with which to :meth:`end` it."""
         if self._free > 0 and self._budget is None:
             self._free -= 1
-            return
+        else:
+            await self._wait(line, rank)
+        loop, number = asyncio.get_running_loop(), next(self._numbers)
+        self._held[number] = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(SLOW_AFTER, self._lend)
+        return number
+
+    async def _wait(self, line: Line, rank: Rank) -> None:
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         heapq.heappush(self._waiting, (rank, next(self._numbers), turn))
@@ -123,16 +127,9 @@ class Turns:
             if given_up is not None:
                 given_up.cancel()
 
-    def begin(self, turn: Turn) -> None:
-        """Take note of a request that has its turn now."""
-        loop = asyncio.get_running_loop()
-        self._held[turn] = loop.time()
-        if self._timer is None:
-            self._timer = loop.call_later(SLOW_AFTER, self._lend)
-
-    def end(self, turn: Turn) -> None:
+    def end(self, number: int) -> None:
         """End a request: give its turn to whoever is first in the line, unless it was lent."""
-        if self._held.pop(turn, None) is None:
+        if self._held.pop(number, None) is None:
             self._slow -= 1
         else:
             self._give()
@@ -164,12 +161,12 @@ class Turns:
         """Give the turns of slow requests to the next, unless too many are slow; come again when the next may be."""
         loop = asyncio.get_running_loop()
         self._timer = None
-        for turn, since in list(self._held.items()):
+        for number, since in list(self._held.items()):
             left = since + SLOW_AFTER - loop.time()
             if left > 0 or self._slow >= self._most_slow:
                 self._timer = loop.call_later(max(left, SLOW_AFTER / 10), self._lend)
                 return
-            del self._held[turn]
+            del self._held[number]
             self._slow += 1
             self._give()
 
@@ -196,26 +193,3 @@ def turns_at(address: str, allowance: Allowance | None, rank: Rank) -> Turns:
 def forget_turns() -> None:
     """Forget those of the running event loop, before it ends: their timers would keep it."""
     _turns.pop(asyncio.get_running_loop(), None)
-
-
-class Turn:
-    """The turn of one request, from when it comes until the request is over, or slow; for ``async with``.
-
-    :param address: where the request goes.
-    :param allowance: how many calls may be made there.
-    :param line: where its flow stands.
-    :param rank: its rank.
-    """
-
-    __slots__ = ("_line", "_rank", "_turns")
-
-    def __init__(self, address: str, allowance: Allowance | None, line: Line, rank: Rank) -> None:
-        self._turns = turns_at(address, allowance, rank)
-        self._line, self._rank = line, rank
-
-    async def __aenter__(self) -> None:
-        await self._turns.wait(self._line, self._rank)
-        self._turns.begin(self)
-
-    async def __aexit__(self, *error: object) -> None:
-        self._turns.end(self)

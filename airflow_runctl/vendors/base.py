@@ -25,6 +25,7 @@ import logging
 import math
 import re
 from abc import ABC, abstractmethod
+from codecs import BOM_UTF8
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -128,7 +129,7 @@ def parse_json(body: bytes) -> Any:
     :raises ValueError: if it is something else, or nested deeper than ``DEEPEST``.
     :raises RecursionError: if it is nested deeper than Python can follow.
     """
-    text = body.decode("utf-8-sig")
+    text = body.removeprefix(BOM_UTF8).decode()
     escapes = "\\u" in text
     if escapes:
         text = NUL.sub(r"\1\\ufffd", text)

@@ -39,6 +39,9 @@ LIVE_STATES: Final = (
 
 OVER_STATES: Final = ("Completed", "Failed", "Stopped")
 
+FAILURE_TEXTS: Final = ("failure", "reason", "resolution", "error", "message")
+"""What tells of a failure, besides ``error_list``."""
+
 
 def started(ruuid: str) -> Started:
     """Return the run with this runtime id."""
@@ -66,7 +69,7 @@ def reason_of(response: HttpResponse) -> str:
 def failure_text(fields: Mapping[str, Any]) -> str | None:
     """Return what an answer says of a failure, or ``None``."""
     errors = fields.get("error_list")
-    texts = [fields.get(key) for key in ("failure", "reason", "resolution", "error", "message")]
+    texts = [fields[key] for key in FAILURE_TEXTS if key in fields]
     if isinstance(errors, list):
         texts += [error.get("message") if isinstance(error, Mapping) else error for error in errors]
     parts = [text for value in texts if (text := text_of(value))]

@@ -168,7 +168,7 @@ class SnapLogicApi(Vendor):
         for code in codes:
             if (number := _code(code)) is not None and not 200 <= number < 300:
                 raise self._error(number, response)
-        if response.body.strip() and body is None:
+        if body is None and response.body.strip():
             response.json()  # raises: the answer is not JSON
         return body.get("response_map") if isinstance(body, Mapping) else None
 

@@ -1,5 +1,6 @@
 """The garbage collector waits while many stops are under way, no longer than it has to, and others may turn it off."""
 
+import asyncio
 import gc
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -7,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from airflow_runctl.control import garbage
-from airflow_runctl.control.garbage import collected_later
+from airflow_runctl.control.garbage import collected_after, collected_later
 
 MANY = 10
 
@@ -62,3 +63,20 @@ def test_a_stop_that_fails_counts_no_longer() -> None:
     with pytest.raises(ZeroDivisionError), stops:
         raise ZeroDivisionError
     assert gc.isenabled()
+
+
+def test_a_task_counts_before_its_first_step_and_no_longer_once_it_is_over_or_cancelled() -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    async def stopping() -> None:
+        tasks = [collected_after(asyncio.create_task(asyncio.sleep(0))) for _ in range(MANY - 2)]
+        tasks.append(collected_after(asyncio.create_task(fail())))
+        assert gc.isenabled()
+        tasks.append(collected_after(asyncio.create_task(asyncio.sleep(60))))
+        assert not gc.isenabled()
+        tasks[-1].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert gc.isenabled()
+
+    asyncio.run(stopping())
