@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
@@ -21,11 +20,12 @@ MANY: Final = 250
 """Stops that are under way at once, from which on it waits; and tasks that open a handle to stop its run."""
 
 LONGEST: Final = 30.0
-"""Seconds after which the next stop that ends lets it go on, however many there are still."""
+"""Seconds after which it goes on, however many there are still."""
 
 _lock: Final = threading.Lock()
 _under_way = 0
-_waits_since: float | None = None
+_going_on: threading.Timer | None = None
+"""Lets it go on; ``None`` while it does not wait."""
 
 
 @contextmanager
@@ -46,21 +46,30 @@ def collected_after(task: asyncio.Task[T]) -> asyncio.Task[T]:
 
 
 def _begin() -> None:
-    global _under_way, _waits_since
+    global _under_way, _going_on
     with _lock:
         _under_way += 1
         # Somebody else may have turned it off, and is to find it so.
         if _under_way == MANY and gc.isenabled():
             gc.disable()
-            _waits_since = time.monotonic()
+            _going_on = threading.Timer(LONGEST, _go_on)
+            _going_on.daemon = True
+            _going_on.start()
 
 
 def _end(_: Any = None) -> None:
-    global _under_way, _waits_since
+    global _under_way
     with _lock:
         _under_way -= 1
-        if _waits_since is None:
-            return
-        if _under_way < MANY // 2 or time.monotonic() - _waits_since > LONGEST:
-            _waits_since = None
+        is_most_over = _under_way < MANY // 2
+    if is_most_over and _going_on is not None:
+        _go_on()
+
+
+def _go_on() -> None:
+    global _going_on
+    with _lock:
+        if _going_on is not None:
+            _going_on.cancel()
+            _going_on = None
             gc.enable()
