@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from airflow_runctl.control.stop_many import Target
 from airflow_runctl.runs import TaskKey
 
-_here: dict[tuple[str, str], list[tuple[TaskKey, Target]]] = {}
-"""By Dag and Dag run."""
+_here: dict[tuple[str, str], dict[object, tuple[TaskKey, Target]]] = {}
+"""By Dag and Dag run; then by watcher, of which thousands may come and go."""
 
 
 @contextmanager
@@ -26,17 +26,17 @@ def watched(where: TaskKey | None, target: Target) -> Iterator[None]:
     if where is None:
         yield
         return
-    dag_run, watched = (where.dag_id, where.run_id), (where, target)
-    _here.setdefault(dag_run, []).append(watched)
+    dag_run, watcher = (where.dag_id, where.run_id), object()
+    _here.setdefault(dag_run, {})[watcher] = (where, target)
     try:
         yield
     finally:
-        _here[dag_run].remove(watched)
+        del _here[dag_run][watcher]
         if not _here[dag_run]:
             del _here[dag_run]
 
 
 def watched_in(dag_id: str, run_id: str, task_ids: frozenset[str] | None) -> list[tuple[TaskKey, Target]]:
     """Return the runs of a Dag run that are watched here, of all tasks or of those named."""
-    here = _here.get((dag_id, run_id), ())
-    return [(where, target) for where, target in here if task_ids is None or where.task_id in task_ids]
+    here = _here.get((dag_id, run_id), {})
+    return [(where, target) for where, target in here.values() if task_ids is None or where.task_id in task_ids]
