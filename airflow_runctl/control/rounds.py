@@ -159,7 +159,7 @@ class Rounds:
         now = self._loop.time()
         if resting.due - now > APART:  # a list has shown meanwhile that it need not look yet
             self._set_timer(resting)
-        elif resting.look.word is None or now < self._singly_until:
+        elif resting.look.word is None or now < self._singly_until or not self.access.vendor.can_glance:
             resting.wake()
         elif self._asking is not None:
             self._late.append(resting)
@@ -303,8 +303,6 @@ async def follow_together(
     :param flow: :func:`~airflow_runctl.control.watch.follow`.
     :param listener: gets what the flow tells.
     """
-    if not access.vendor.can_glance:
-        return await access.adrive(flow, POLL_PATIENCE, listener=listener)
     with _watching(access) as rounds:
         watched = await access.adrive(flow, POLL_PATIENCE, listener=listener, next_look=rounds.next_look)
         if watched.status is not None:

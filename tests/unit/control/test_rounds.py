@@ -207,6 +207,19 @@ def test_few_runs_are_looked_at_without_a_list(access: Access, server: ListedRun
 # -- a list that says something else ------------------------------------------------------------------------
 
 
+def test_vendor_that_cannot_list_is_asked_for_each_run(
+    access: Access, server: ListedRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(access.vendor), "can_glance", False)
+
+    async def doing(watchers: Watchers) -> None:
+        watchers.begin(access, *RUNS)
+        await until(lambda: min(server.looks()[run_id] for run_id in RUNS) >= 3)
+
+    go(doing)
+    assert server.count("list") == 0
+
+
 def test_end_that_only_the_list_shows_is_not_believed(access: Access, server: ListedRuns) -> None:
     async def doing(watchers: Watchers) -> None:
         server.listed = lambda: {**server.states, "run-1": "Completed", "run-2": "Nonsense"}
@@ -369,7 +382,13 @@ def test_vendor_that_is_down_holds_up_no_other_connection(access: Access, server
         go(doing)
 
 
-def test_run_that_was_stopped_in_this_process_is_looked_at_at_once(access: Access, server: ListedRuns) -> None:
+@pytest.mark.parametrize("lists", [True, False])
+def test_run_that_was_stopped_in_this_process_is_looked_at_at_once(
+    access: Access, server: ListedRuns, lists: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a vendor that has no list, too."""
+    monkeypatch.setattr(type(access.vendor), "can_glance", lists)
+
     class Nowhere:
         writable = False
 
