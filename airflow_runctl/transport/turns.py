@@ -72,10 +72,11 @@ class Line:
     def rank_of(self, request: HttpRequest, *, again: bool) -> Rank:
         """Return the rank of a request of this flow.
 
-        A start waits for no poll; what is sent again waits for what was not sent yet.
+        A start waits for no poll; what is sent again waits for what was not sent yet. A look before a stop does not:
+        the first request to stop is behind it.
         """
         rank = Rank.ACT if request.effect is Effect.START else self.rank
-        return max(rank, Rank.CONFIRM) if again else rank
+        return max(rank, Rank.CONFIRM) if again and rank is not Rank.LOOK_BEFORE else rank
 
 
 class Turns:

@@ -105,6 +105,27 @@ def is_confirmation(server: ManyRuns, number: int) -> bool:
     return seen.what == "look" and any(it.what == "stop" and it.run_id == seen.run_id for it in server.seen[:number])
 
 
+def test_run_whose_look_has_to_be_repeated_does_not_wait_for_the_confirmations_of_others(
+    access: Access, server: ManyRuns
+) -> None:
+    names = [f"run-{number}" for number in range(100)]
+    cut: list[str] = []
+
+    def cut_once() -> None:
+        if not cut and len(server.stopped) >= 80:
+            cut.extend(name for name in names if name not in server.stopped)
+            for connection in list(server.connections):
+                connection.abort()
+
+    server.on_request = cut_once
+    server.latency = 0.02
+    assert outcomes(stop_all(access, names)) == {"stopped"}
+    last_look = max(n for n, seen in enumerate(server.seen) if seen.what == "look" and not is_confirmation(server, n))
+    confirmed = sum(is_confirmation(server, number) for number in range(last_look))
+    assert cut
+    assert confirmed < 40, "those whose look came through are confirmed after it"
+
+
 def test_run_is_told_to_stop_before_others_are_looked_at(access: Access, server: ManyRuns) -> None:
     server.latency = 0.01
     stop_all(access, [f"run-{number}" for number in range(60)])
