@@ -50,6 +50,9 @@ READABLE_AFTER: Final = 30.0
 
 PROBLEMS: Final = (TransportError, BadAnswer, VendorError)
 
+UNCLEAR: Final = (TransportError, BadAnswer)
+"""Those of them after which a request to stop may have been carried out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Time:
@@ -195,6 +198,8 @@ def _ask_and_confirm(vendor: Vendor, run: ExternalRun, has: Time) -> Flow[tuple[
             refused = error
         yield Hurry(Rank.CONFIRM, until=has.ends_at())
         look = yield from _look(vendor, run)
+        if look.is_over and isinstance(refused, UNCLEAR):
+            return outcome_of(vendor, look.status), look
         if look.is_over or _is_gone(run, refused, look):
             return StopOutcome.ALREADY_FINISHED, look
         if isinstance(refused, LoginRefused):

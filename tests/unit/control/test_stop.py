@@ -369,6 +369,14 @@ def test_stop_whose_answer_is_lost_is_asked_again(snap: Case, kind: str) -> None
     assert snap.stop().outcome is StopOutcome.STOPPED
 
 
+@pytest.mark.parametrize("kind", ["cut", "garbage", "truncated"])
+def test_stop_that_is_carried_out_and_never_answered_counts_as_a_stop(case: Case, kind: str) -> None:
+    case.box.fault(case.run.vendor, "stop", kind, after_effect=True)
+    result = case.stop()
+    assert result.outcome is StopOutcome.STOPPED
+    assert [note.outcome for note in case.told if isinstance(note, StopNote)] == [None, StopOutcome.STOPPED]
+
+
 def test_refused_login_is_not_asked_again(snap: Case) -> None:
     snap.box.settings("snaplogic", basic_enabled=False)
     with pytest.raises(CannotStop, match=r"may be alive.*Basic authentication may be switched off"):
