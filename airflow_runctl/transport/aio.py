@@ -164,7 +164,7 @@ class AsyncTransport:
         :raises TransportError: if no answer came.
         :raises BadAnswer: if the answer is too large.
         """
-        now = time.time if line is None else line.now
+        now = time.monotonic if line is None else line.now
         patience = patience if line is None else line.bounded(patience)
         began = now()
         first = await self._try(request, patience, line)

@@ -85,7 +85,7 @@ class Patience:
 
 
 def arguments(
-    request: HttpRequest, patience: Patience, now: Callable[[], float] = time.time, began: float | None = None
+    request: HttpRequest, patience: Patience, now: Callable[[], float] = time.monotonic, began: float | None = None
 ) -> dict[str, Any]:
     """Return the arguments of tenacity's ``Retrying`` and ``AsyncRetrying`` for ``request``.
 

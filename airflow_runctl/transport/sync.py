@@ -127,7 +127,7 @@ class SyncTransport:
         :raises NotItsTurn: if the time in which the request is of use is up before.
         """
         budget = budget_of(self.endpoint.allowance)
-        began = time.time()
+        began = time.monotonic()
         while budget is not None and (seconds := budget.take(rank)) > 0:
             if rank is Rank.LOOK_BEFORE:
                 raise NotItsTurn
@@ -138,7 +138,7 @@ class SyncTransport:
                 raise NotItsTurn
             else:
                 break
-        line.waited += time.time() - began
+        line.waited += time.monotonic() - began
 
 
 class OpenCall:

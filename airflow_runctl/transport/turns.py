@@ -60,8 +60,8 @@ class Line:
         """Seconds that its requests have waited for their turn."""
 
     def now(self) -> float:
-        """Return the time (Unix), less what was waited."""
-        return time.time() - self.waited
+        """Return seconds less what was waited; no clock that is set comes between."""
+        return time.monotonic() - self.waited
 
     def bounded(self, patience: Patience) -> Patience:
         """Return ``patience``, but no longer than is of use."""
@@ -115,8 +115,8 @@ class Turns:
         turn: asyncio.Future[None] = loop.create_future()
         heapq.heappush(self._waiting, (rank, next(self._numbers), turn))
         self._serve()
-        began = time.time()
-        given_up = None if line.until == math.inf else loop.call_later(line.until - began, _give_up, turn)
+        began = time.monotonic()
+        given_up = None if line.until == math.inf else loop.call_later(line.until - time.time(), _give_up, turn)
         try:
             await turn
         except asyncio.CancelledError:
@@ -124,7 +124,7 @@ class Turns:
                 self._give()  # it came in the moment in which nobody wanted it any more
             raise
         finally:
-            line.waited += time.time() - began
+            line.waited += time.monotonic() - began
             if given_up is not None:
                 given_up.cancel()
 

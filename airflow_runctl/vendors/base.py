@@ -327,7 +327,7 @@ class Hurry:
 
 
 class FlowClock(Protocol):
-    """The time of one flow: that of this machine, less what its requests have waited for their turn."""
+    """The time of one flow: what has passed, less what its requests have waited for their turn."""
 
     def now(self) -> float:
         """Return seconds; only differences mean something."""

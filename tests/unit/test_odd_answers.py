@@ -111,7 +111,7 @@ def haste() -> Iterator[Haste]:
     clock = Haste()
     with pytest.MonkeyPatch.context() as patch:
         for module in (stopping, watch, pause_resume, stop_dag_run, retry, answer, turns, sync, aio):
-            patch.setattr(module, "time", SimpleNamespace(time=clock.now, monotonic=time.monotonic, sleep=clock.sleep))
+            patch.setattr(module, "time", SimpleNamespace(time=clock.now, monotonic=clock.now, sleep=clock.sleep))
         for module in (aio, stop_dag_run):
             patch.setattr(module, "asyncio", HastyAsyncio(clock))
         for module in (sync, aio):

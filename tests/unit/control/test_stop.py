@@ -396,6 +396,21 @@ def test_bad_looks_are_put_up_with_until_the_stop_is_seen(case: Case) -> None:
     assert case.stop().outcome is StopOutcome.STOPPED
 
 
+@pytest.mark.parametrize("hours", [1, -1])
+def test_clock_that_is_set_meanwhile_changes_nothing(case: Case, hours: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward, a stop would count as not confirmed; back, it would be waited for as much longer."""
+    case.behave(stop_seconds=0.3)
+    real = time.time
+
+    def shifted() -> float:
+        return real() + (3600 * hours if any(isinstance(what, StopNote) for what in case.told) else 0)
+
+    monkeypatch.setattr(time, "time", shifted)
+    result = case.stop()
+    assert result.outcome is StopOutcome.STOPPED
+    assert 0 < result.seconds < 60
+
+
 def test_vendor_that_falls_silent_after_the_stop_leaves_it_requested(case: Case) -> None:
     case.box.fault(case.run.vendor, "status", "hang")
     result = case.stop(timeout=0.15, patience=SILENCE)
