@@ -90,7 +90,7 @@ class Settings:
             count = -1
         if not least <= count <= MOST_CALLS:
             raise ConnectionSetupError(
-                f"Extra {name!r} of connection {self.conn_id!r} must be a whole number of {least} or more."
+                f"Extra {name!r} of connection {self.conn_id!r} must be a whole number from {least} to {MOST_CALLS:,}."
             )
         return count
 
