@@ -50,9 +50,6 @@ READABLE_AFTER: Final = 30.0
 
 PROBLEMS: Final = (TransportError, BadAnswer, VendorError)
 
-UNCLEAR: Final = (TransportError, BadAnswer)
-"""Those of them after which a request to stop may have been carried out."""
-
 
 @dataclass(frozen=True, slots=True)
 class Time:
@@ -187,6 +184,7 @@ class AskingAgain:
 def _ask_and_confirm(vendor: Vendor, run: ExternalRun, has: Time) -> Flow[tuple[StopOutcome, Look]]:
     """Ask until the vendor accepts, then look until the run is over or the time is up."""
     refused: RunctlError | None = None
+    may_be_taken = False
     wait = LOOK_EVERY
     yield Hurry(Rank.ACT)
     while True:
@@ -196,9 +194,10 @@ def _ask_and_confirm(vendor: Vendor, run: ExternalRun, has: Time) -> Flow[tuple[
         except PROBLEMS as error:
             count_error(vendor.name, error)
             refused = error
+            may_be_taken = may_be_taken or _may_be_taken(error)
         yield Hurry(Rank.CONFIRM, until=has.ends_at())
         look = yield from _look(vendor, run)
-        if look.is_over and isinstance(refused, UNCLEAR):
+        if look.is_over and may_be_taken:
             return outcome_of(vendor, look.status), look
         if look.is_over or _is_gone(run, refused, look):
             return StopOutcome.ALREADY_FINISHED, look
@@ -210,6 +209,13 @@ def _ask_and_confirm(vendor: Vendor, run: ExternalRun, has: Time) -> Flow[tuple[
         yield Tell(AskingAgain())
         wait = min(wait * 1.5, LONGEST_LOOK)
     return (yield from _confirm(vendor, run, reply.status, has))
+
+
+def _may_be_taken(error: RunctlError) -> bool:
+    """Return True if a request to stop that came to this may have been carried out all the same."""
+    if isinstance(error, VendorError):
+        return error.status >= 500
+    return not isinstance(error, TransportError) or error.sent
 
 
 def _confirm(vendor: Vendor, run: ExternalRun, status: RunStatus | None, has: Time) -> Flow[tuple[StopOutcome, Look]]:

@@ -369,9 +369,13 @@ def test_stop_whose_answer_is_lost_is_asked_again(snap: Case, kind: str) -> None
     assert snap.stop().outcome is StopOutcome.STOPPED
 
 
-@pytest.mark.parametrize("kind", ["cut", "garbage", "truncated"])
-def test_stop_that_is_carried_out_and_never_answered_counts_as_a_stop(case: Case, kind: str) -> None:
-    case.box.fault(case.run.vendor, "stop", kind, after_effect=True)
+@pytest.mark.parametrize(
+    "fault",
+    [{"kind": "cut"}, {"kind": "garbage"}, {"kind": "truncated"}, {"kind": "status", "status": 502}],
+    ids=lambda fault: fault["kind"],
+)
+def test_stop_that_is_carried_out_and_never_answered_counts_as_a_stop(case: Case, fault: dict[str, Any]) -> None:
+    case.box.fault(case.run.vendor, "stop", **fault, after_effect=True)
     result = case.stop()
     assert result.outcome is StopOutcome.STOPPED
     assert [note.outcome for note in case.told if isinstance(note, StopNote)] == [None, StopOutcome.STOPPED]
