@@ -63,6 +63,8 @@ def _session() -> aiohttp.ClientSession:
             # No limit of its own: whoever waited for it would do so on the time of its request (``turns.py``).
             connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
+            # No total: while that runs out aiohttp loses a cancellation (3.14.5), and whoever is cancelled goes on.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
             auto_decompress=True,
             request_class=_ProvingRequest,
         )
@@ -241,18 +243,20 @@ async def _send(endpoint: Endpoint, request: HttpRequest, patience: Patience, pr
     _proof.set(proof)
     sent_at = time.time()
     try:
-        async with _session().request(
-            request.method,
-            base.with_path(base.raw_path.rstrip("/") + request.path, encoded=True),
-            params=request.query or None,
-            data=body,
-            headers=headers,
-            skip_auto_headers=None if request.method == "GET" else NO_CONTENT_TYPE,
-            timeout=_timeout(timeout),
-            allow_redirects=False,
-            proxy=proxy,
-            ssl=await _certificates(endpoint) if base.scheme == "https" else True,
-        ) as response:
+        async with (
+            asyncio.timeout(timeout),
+            _session().request(
+                request.method,
+                base.with_path(base.raw_path.rstrip("/") + request.path, encoded=True),
+                params=request.query or None,
+                data=body,
+                headers=headers,
+                skip_auto_headers=None if request.method == "GET" else NO_CONTENT_TYPE,
+                allow_redirects=False,
+                proxy=proxy,
+                ssl=await _certificates(endpoint) if base.scheme == "https" else True,
+            ) as response,
+        ):
             content = await _read(response)
             return answer_to(request, response.status, response.raw_headers, content, sent_at)
     except (aiohttp.ClientError, TimeoutError, ConnectionError, UnicodeError) as error:
@@ -269,11 +273,6 @@ def _base(url: str) -> URL:
 
 NO_CONTENT_TYPE: Final = ("Content-Type",)
 """aiohttp would make one up for a POST without a body."""
-
-
-@lru_cache(maxsize=64)
-def _timeout(seconds: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=seconds, sock_connect=min(CONNECT_TIMEOUT, seconds))
 
 
 async def _certificates(endpoint: Endpoint) -> SSLContext | bool:

@@ -1,5 +1,6 @@
 """Both clients carry the same requests, send again what may be sent again, and say what went wrong."""
 
+import asyncio
 import dataclasses
 import json
 import time
@@ -15,6 +16,7 @@ from airflow_runctl.exceptions import BadAnswer, ConnectionSetupError, Transport
 from airflow_runctl.hooks.base import Access
 from airflow_runctl.sandbox.client import Sandbox
 from airflow_runctl.transport import endpoint, retry
+from airflow_runctl.transport.aio import in_own_loop
 from airflow_runctl.transport.endpoint import Endpoint
 from airflow_runctl.transport.retry import Patience
 from airflow_runctl.vendors.base import Effect, Flow, HttpRequest, HttpResponse, Pause, path
@@ -322,6 +324,24 @@ def test_vendor_that_never_answers_is_given_up_after_the_connections_timeout(
         client.drive(access, access.vendor.test(), BRIEF)
     assert seen.value.sent
     assert box.seed not in str(seen.value)
+
+
+def test_cancellation_that_comes_as_a_request_runs_out_of_time_is_not_lost(axiom: Access, box: Sandbox) -> None:
+    """Both in one turn of the event loop, which was held up: aiohttp's own time-out swallows it."""
+    box.fault("axiom", "quota", "hang")
+
+    async def doing() -> object:
+        loop = asyncio.get_running_loop()
+        asking = asyncio.create_task(axiom.adrive(ask(quota(axiom)), Patience(total=0.0, answer=1.0)))
+        while not await asyncio.to_thread(box.requests, operation="quota"):
+            await asyncio.sleep(0.01)
+        loop.call_soon(time.sleep, 1.5)
+        loop.call_later(1.2, asking.cancel)
+        (came,) = await asyncio.gather(asking, return_exceptions=True)
+        return came
+
+    came = in_own_loop(doing())
+    assert isinstance(came, asyncio.CancelledError)
 
 
 def test_answer_that_trickles_in_without_an_end_is_given_up(client: Client, axiom: Access) -> None:
