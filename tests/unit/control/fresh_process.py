@@ -1,6 +1,7 @@
-"""A process that has just begun tells what it still loads and builds between its first look at a run and its stop.
+"""Processes that have just begun tell what they still load and build between their first look at a run and its stop.
 
-``python -m tests.unit.control.fresh_process trigger|worker <JSON>``
+``python -m tests.unit.control.fresh_process <JSON>``: a list of what each is (trigger or worker) and is told. To load
+Airflow, which both have by then, takes seconds; so each is forked from one process that has, and that has nothing else.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from types import SimpleNamespace
@@ -107,23 +109,40 @@ def worker(fake: Any, told: dict[str, Any], loads: Loads) -> None:
     fake.run(operator)
 
 
-def main(where: str, told: dict[str, Any]) -> None:
+def main(stories: list[tuple[str, dict[str, Any]]]) -> None:
     from airflow_runctl.compat import IS_AIRFLOW_2
 
     if IS_AIRFLOW_2:
         from tests.fakes.airflow_2 import FakeAirflow, in_place
     else:
         from tests.fakes.airflow_3 import FakeAirflow, in_place  # type: ignore[assignment]
-    loads = Loads()
     with in_place(FakeAirflow()) as fake:
+        for where, told in stories:
+            if os.fork() == 0:
+                _be(fake, where, told)
+            if os.wait()[1] != 0:
+                sys.exit(f"{where}, {told}: it failed")
+
+
+def _be(fake: Any, where: str, told: dict[str, Any]) -> None:
+    code = 1
+    try:
+        loads = Loads()
         fake.connections = told["connections"]
         sys.meta_path.insert(0, loads)  # type: ignore[arg-type]
         {"trigger": trigger, "worker": worker}[where](fake, told, loads)
-    print(json.dumps({"late": loads.after_the_look, "in the loop": loads.in_the_loop, "built": loads.built}))
+        found = {"late": loads.after_the_look, "in the loop": loads.in_the_loop, "built": loads.built}
+        print(json.dumps(found), flush=True)
+        code = 0
+    except Exception:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="runctl-fresh-") as home:
         os.environ["AIRFLOW_HOME"] = home
         os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
-        main(sys.argv[1], json.loads(sys.argv[2]))
+        main(json.loads(sys.argv[1]))

@@ -30,35 +30,32 @@ HEAVY = (
 )
 
 
-def fresh(where: str, fake: FakeAirflow, **told: Any) -> dict[str, list[str]]:
-    """Return what a fresh process says that it loaded late."""
-    said = {"connections": fake.connections, "seconds": 1.0, **told}
-    command = [sys.executable, "-m", "tests.unit.control.fresh_process", where, json.dumps(said)]
+def fresh(fake: FakeAirflow, *stories: tuple[str, dict[str, Any]]) -> list[dict[str, list[str]]]:
+    """Return what fresh processes say that they loaded late."""
+    said = [(where, {"connections": fake.connections, "seconds": 1.0, **told}) for where, told in stories]
+    command = [sys.executable, "-m", "tests.unit.control.fresh_process", json.dumps(said)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    found: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"late"')]
 
 
-def test_triggerer_that_has_just_begun_loads_nothing_between_its_first_look_and_a_stop(
+def test_process_that_has_just_begun_loads_nothing_between_its_first_look_and_a_stop(
     fake: FakeAirflow, box: Sandbox
 ) -> None:
     with fake.dag():
         operator = SnapLogicTriggerTaskOperator(task_id="start", task_path="projects/sales/early-hang", deferrable=True)
     fake.run(operator)
-    loads = fresh("trigger", fake, handle=fake.xcom("start", HANDLE_KEY))
-    assert [run["open"] for run in box.runs()] == [False]
-    assert loads["late"] == []
-    assert loads["built"] == []
-    assert [name for name in loads["in the loop"] if name.startswith(HEAVY)] == [], "it would hold up all triggers"
-
-
-@pytest.mark.parametrize("kill", [False, True], ids=["limit", "kill"])
-def test_worker_loads_nothing_between_its_first_look_and_a_stop(fake: FakeAirflow, box: Sandbox, kill: bool) -> None:
-    loads = fresh("worker", fake, kill=kill)
-    assert [run["open"] for run in box.runs()] == [False]
-    assert loads["late"] == []
-    assert loads["built"] == []
+    stories = (
+        ("trigger", {"handle": fake.xcom("start", HANDLE_KEY)}),
+        ("worker", {"kill": False}),
+        ("worker", {"kill": True}),
+    )
+    loads = fresh(fake, *stories)
+    assert [run["open"] for run in box.runs()] == [False, False, False]
+    assert [each["late"] for each in loads] == [[], [], []]
+    assert [each["built"] for each in loads] == [[], [], []]
+    held_up = [name for name in loads[0]["in the loop"] if name.startswith(HEAVY)]
+    assert held_up == [], "it would hold up all triggers"
 
 
 def test_certificates_are_read_before_the_first_request(
