@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
-import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -37,15 +36,20 @@ if TYPE_CHECKING:
 
 LONGEST = (
     "test_no_orphan_and_no_wrong_stop_whatever_happens",
-    "test_the_modules_of_the_package_and_the_examples_load_without_a_warning",
     "test_runs_for_which_the_vendor_hangs_hold_up_and_hide_no_others",
-    "test_worker_loads_nothing_between_its_first_look_and_a_stop",
-    "test_triggerer_that_has_just_begun_loads_nothing_between_its_first_look_and_a_stop",
+    "test_process_that_has_just_begun_loads_nothing_between_its_first_look_and_a_stop",
 )
 
-PROCESSES = {"unit/plugin/": 3, "unit/cli/": 3, "test_odd_answers.py": 3}
-"""In so many processes these run, not in all: they share what takes seconds of CPU to make (Airflow's application, its
-client, the flows of all vendors)."""
+TOGETHER = {
+    "unit/plugin/test_command_line.py": "client",
+    "unit/cli/": "client",
+    "unit/operators/test_sweep.py": "client",
+    "unit/plugin/": "application",
+    "unit/test_odd_answers.py": "flows",
+    "unit/package/test_versions_parse.py": "modules",
+}
+"""What one process runs, by where it is: the first that comes takes seconds of CPU to make what all of them share
+(Airflow's client, its application, the flows of all vendors, a process that has loaded all modules)."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,22 +58,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     At the end all other processes would wait for the longest. And an operator holds back SIGALRM, with which
     pytest-timeout ends a test otherwise.
     """
-    items.sort(key=lambda item: getattr(item, "originalname", "") not in LONGEST)
+    items.sort(key=lambda item: (_together(item.nodeid) is None, getattr(item, "originalname", "") not in LONGEST))
     for item in items:
         if "fake" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(item.config.getoption("timeout") or 180, method="thread"))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hand tests out one by one, but those of ``PROCESSES`` in so many lots."""
+    """Hand tests out in the order above: all cases of a function at once, or all that is ``TOGETHER``.
+
+    One by one, each would be a message, and the search for the next one would look through all before it.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class InLots(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            room = next((room for room in PROCESSES if room in nodeid), None)
-            return f"{room} {zlib.crc32(nodeid.encode()) % PROCESSES[room]}" if room else nodeid
+            function = nodeid.partition("[")[0]
+            return _together(nodeid) or (nodeid if function.endswith(LONGEST) else function)
 
+    config.option.loadscopereorder = False
     return InLots(config, log)
+
+
+def _together(nodeid: str) -> str | None:
+    return next((lot for place, lot in TOGETHER.items() if place in nodeid), None)
 
 
 def pytest_collection_finish() -> None:
