@@ -9,8 +9,9 @@ BIN := $(VENV)/bin
 COMMA := ,
 # The documentation, and what is released, is built with the newest only.
 EXTRAS := cli,dev$(if $(filter $(NEWEST),$(AIRFLOW)),$(COMMA)docs$(COMMA)dist)
-# Unit tests mostly wait, for their sandbox or for a time to pass: more of them at once than there are cores.
-WORKERS := 10
+# Unit tests often wait, for their sandbox or for a time to pass: more of them at once than there are cores. Each process
+# takes ten seconds of CPU to import Airflow and all tests.
+WORKERS := 6
 # Each of them would compile every test file again.
 unexport PYTHONDONTWRITEBYTECODE
 STAMP := $(VENV)/stamp-$(AIRFLOW)
@@ -80,8 +81,8 @@ demo: $(STAMP)  ## run the stories on a real Airflow and the sandbox; KEEP=1 lea
 	$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 check: $(STAMP)  ## what to run before each commit: lint, types, layers, unit tests; three to four minutes
-	@$(PARTS) "make check" types="$(MAKE) -s types" +lint="$(MAKE) -s lint" +layers="$(MAKE) -s layers" \
-	  "+tests compiled=$(MAKE) -s $(VENV)/compiled" "unit tests=$(MAKE) -s test-unit"
+	@$(PARTS) "make check" lint="$(MAKE) -s lint" +layers="$(MAKE) -s layers" \
+	  "+tests compiled=$(MAKE) -s $(VENV)/compiled" "unit tests=$(MAKE) -s test-unit" +types="$(MAKE) -s types"
 
 test: $(STAMP)  ## check, and the essential stories on a real Airflow; about a quarter of an hour
 	@$(PARTS) "make test" check="$(MAKE) -s check" "essential system tests=$(MAKE) -s test-essential"

@@ -2,14 +2,15 @@
 
     python .ci/parts.py "make check" "types=make types" "+lint=make lint" "unit tests=make test-unit"
 
-A part with a ``+`` runs beside the one before it; what it says is shown when those before it are through. A part that
-fails fails the whole, once the others have run.
+A part with a ``+`` runs beside the one before it; what it says is shown when that is through. A part that fails fails
+the whole, once the others have run.
 """
 
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -35,6 +36,8 @@ class Part:
         self._output = output
         self._began = time.monotonic()
         self._process = subprocess.Popen(command, shell=True, stdout=output, stderr=subprocess.STDOUT)  # noqa: S602
+        self._watch = threading.Thread(target=self._wait, daemon=True)
+        self._watch.start()
 
     def show(self) -> None:
         """Show what the command says, as it says it where it has the screen for itself."""
@@ -42,22 +45,19 @@ class Part:
             self.text += chunk.decode(errors="replace")
             sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
-        self._process.wait()
-        self.seconds = self.seconds or time.monotonic() - self._began
+        self._watch.join()
 
     def _chunks(self) -> Iterator[bytes]:
         if self._process.stdout:
             yield from iter(lambda: self._process.stdout.read1(), b"")
         else:
-            self._process.wait()
+            self._watch.join()
             self._output.seek(0)
             yield self._output.read()
 
-    def look(self) -> bool:
-        """Note the time when the command has ended; return whether it has."""
-        if self._process.poll() is not None and not self.seconds:
-            self.seconds = time.monotonic() - self._began
-        return self._process.poll() is not None
+    def _wait(self) -> None:
+        self._process.wait()
+        self.seconds = time.monotonic() - self._began
 
     @property
     def failed(self) -> bool:
@@ -84,18 +84,13 @@ class Check:
     began: float = field(default_factory=time.monotonic)
 
     def run(self, arguments: Iterable[str]) -> None:
-        """Run all parts; those side by side keep what they say until they are through."""
+        """Run all parts; those that run beside another keep what they say until that is through."""
         for step in steps(arguments):
             print(f"{self.name}: {', '.join(title for title, _ in step)}", flush=True)
-            if len(step) == 1:
-                part = Part(*step[0], subprocess.PIPE)
-                self.parts.append(part)
-                part.show()
-                continue
-            beside = [Part(*each, tempfile.TemporaryFile()) for each in step]  # noqa: SIM115
+            first, *others = step
+            beside = [Part(*first, subprocess.PIPE)]
+            beside += [Part(*each, tempfile.TemporaryFile()) for each in others]  # noqa: SIM115
             self.parts += beside
-            while not all([part.look() for part in beside]):
-                time.sleep(0.2)
             for part in beside:
                 part.show()
 
