@@ -22,8 +22,8 @@ PYTEST := $(BIN)/python -m pytest --durations=15 --durations-min=1 -o cache_dir=
 VENDORS := one
 SYSTEM = $(PYTEST) --vendors=$(VENDORS) tests/system
 PARTS = $(PYTHON) .ci/parts.py
-# What knows nothing of Airflow, or of one version only, is tested with the newest: while these run they call nothing of
-# compat but tell_span and prefix_of, and hardly more of Airflow than its Connection.
+# What knows nothing of Airflow, or of one version only, is tested with the newest. All that these call of compat is
+# tell_span, prefix_of and metrics_are_on, which have tests of their own; of Airflow hardly more than its Connection.
 SAME_CONTROL := archive arguments garbage history inventory rounds seal stop sweep task_names watch
 SAME_DOCS := adding_a_vendor blocks metrics_page pages readme site
 SAME_EVERYWHERE := vendors transport sandbox benchmarks soak test_odd_answers.py cli/test_login.py \
