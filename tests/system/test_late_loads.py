@@ -4,7 +4,7 @@ The Dags are those of docs/how-to/from-sla-miss-callback.md.
 """
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,11 @@ def late_airflow(sandbox: Sandbox, airflow_database: str | None) -> Iterator[Rea
         yield booted
 
 
-def hang(sandbox: Sandbox, hangs: bool) -> None:
-    """Let all loads that are started from now on hang, or end well at once."""
+def hang(sandbox: Sandbox, hangs: bool) -> datetime:
+    """Let all loads that are started from now on hang, or end well at once; return when it is so."""
     for vendor, name in LOADS:
         sandbox.behave(vendor, name, run_seconds=None if hangs else 1)
+    return datetime.now(UTC)
 
 
 class Load:
@@ -58,15 +59,21 @@ class Load:
             180,
         )
 
-    def hung(self, task_id: str, count: int = 1) -> dict[str, dict[str, Any]]:
-        """Wait until ``count`` Dag runs have an open run of a task; return them by their Dag run, the oldest first."""
+    def hung(self, since: datetime, *task_ids: str, count: int = 1) -> list[str]:
+        """Wait until ``count`` Dag runs have a run that hangs of each of these tasks; return them, the oldest first.
+
+        A run that was started before may be open as well: it ends by itself a moment later.
+        """
+
+        def hangs(run: dict[str, Any] | None) -> bool:
+            return run is not None and run["open"] and datetime.fromisoformat(run["created_at"]) > since
 
         def found() -> Any:
-            runs = {row["dag_run_id"]: self.run_of(row["dag_run_id"], task_id) for row in self.unfinished()}
-            open_runs = {run_id: run for run_id, run in runs.items() if run and run["open"]}
-            return len(open_runs) >= count and open_runs
+            rows = [row["dag_run_id"] for row in self.unfinished()]
+            hung = [row for row in rows if all(hangs(self.run_of(row, task_id)) for task_id in task_ids)]
+            return len(hung) >= count and hung
 
-        hung: dict[str, dict[str, Any]] = self.airflow.wait_for(found, f"{count} runs of {self.dag_id} that hang", 180)
+        hung: list[str] = self.airflow.wait_for(found, f"{count} runs of {self.dag_id} that hang", 180)
         return hung
 
     def unfinished(self) -> list[dict[str, Any]]:
@@ -116,9 +123,8 @@ def test_an_sla_miss_stops_the_late_task_s_run_and_no_other(
 ) -> None:
     load = Load(late_airflow, sandbox, "load_with_sla")
     load.wait_for_a_good_run()
-    hang(sandbox, True)
-    run_id = next(iter(load.hung("scrape_prices")))
-    assert run_id in load.hung("load_orders")
+    since = hang(sandbox, True)
+    run_id = load.hung(since, "load_orders", "scrape_prices")[0]
 
     load.wait_until_failed(run_id, "load_orders")
 
@@ -142,8 +148,8 @@ def test_each_of_several_late_runs_is_stopped_when_it_is_late_itself(
 ) -> None:
     load = Load(late_airflow, sandbox, "overlapping")
     load.wait_for_a_good_run()
-    hang(sandbox, True)
-    hung = list(load.hung("deferred", 2))[:2]
+    since = hang(sandbox, True)
+    hung = load.hung(since, "deferred", count=2)[:2]
 
     for run_id in hung:
         for task_id in ("deferred", "worker"):
@@ -165,8 +171,8 @@ def test_each_of_several_late_runs_is_stopped_when_it_is_late_itself(
 def test_a_deadline_stops_the_late_task_s_run_and_no_other(late_airflow: RealAirflow, sandbox: Sandbox) -> None:
     load = Load(late_airflow, sandbox, "load_with_deadline")
     load.wait_for_a_good_run()
-    hang(sandbox, True)
-    run_id = next(iter(load.hung("scrape_prices")))
+    since = hang(sandbox, True)
+    run_id = load.hung(since, "load_orders", "scrape_prices")[0]
 
     load.wait_until_failed(run_id, "load_orders")
 
