@@ -50,6 +50,9 @@ READABLE_AFTER: Final = 30.0
 
 PROBLEMS: Final = (TransportError, BadAnswer, VendorError)
 
+OF_A_GATEWAY: Final = frozenset({502, 504})
+"""HTTP status of an answer that is not the vendor's: no answer that could be read came from what is behind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Time:
@@ -214,7 +217,7 @@ def _ask_and_confirm(vendor: Vendor, run: ExternalRun, has: Time) -> Flow[tuple[
 def _may_be_taken(error: RunctlError) -> bool:
     """Return True if a request to stop that came to this may have been carried out all the same."""
     if isinstance(error, VendorError):
-        return error.status >= 500
+        return error.status in OF_A_GATEWAY
     return not isinstance(error, TransportError) or error.sent
 
 
