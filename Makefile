@@ -11,7 +11,7 @@ COMMA := ,
 EXTRAS := cli,dev$(if $(filter $(NEWEST),$(AIRFLOW)),$(COMMA)docs$(COMMA)dist)
 # Unit tests often wait, for their sandbox or for a time to pass: more of them at once than there are cores. Each process
 # takes ten seconds of CPU to import Airflow and all tests.
-WORKERS := 6
+WORKERS := 8
 # Each of them would compile every test file again.
 unexport PYTHONDONTWRITEBYTECODE
 STAMP := $(VENV)/stamp-$(AIRFLOW)
