@@ -236,13 +236,13 @@ class AsyncOpenCall:
 
 
 async def _send(endpoint: Endpoint, request: HttpRequest, patience: Patience, proxy: str | None = None) -> HttpResponse:
-    base = _base(request.base_url or endpoint.base_url)
     body, headers = body_of(request)
     timeout = patience.timeout(endpoint.timeout_of(request))
     proof = Proof()
     _proof.set(proof)
     sent_at = time.time()
     try:
+        base = _base(request.base_url or endpoint.base_url)
         async with (
             asyncio.timeout(timeout),
             _session().request(
