@@ -82,7 +82,7 @@ environment: $(STAMP)
 demo: $(STAMP)  ## run the stories on a real Airflow and the sandbox; KEEP=1 leaves the UI up
 	$(BIN)/python -m demo $(if $(KEEP),--keep)
 
-check: $(STAMP)  ## what to run before each commit: lint, types, layers, unit tests; three to four minutes
+check: $(STAMP)  ## what to run before each commit: lint, types, layers, unit tests; three to five minutes
 	@$(PARTS) "make check" lint="$(MAKE) -s lint" +layers="$(MAKE) -s layers" \
 	  "+tests compiled=$(MAKE) -s $(VENV)/compiled" "unit tests=$(MAKE) -s test-unit" +types="$(MAKE) -s types"
 
